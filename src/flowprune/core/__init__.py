@@ -1,0 +1,1 @@
+"""Nouns that every floor shares. Imports nothing heavy by itself."""

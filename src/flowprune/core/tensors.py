@@ -1,0 +1,70 @@
+"""Sums over dictionaries of tensors that stay right for a hundred million entries.
+
+``Tensor.norm()`` in float32 is 1 % low at 10^8 entries on a CPU (pytorch/pytorch#68326): it adds in one
+running float32 accumulator. ``sum()`` adds in a cascade, so squares are formed per block and summed, and the
+blocks are added in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from flowprune.core.errors import invalid
+
+BLOCK = 1 << 20
+Named = Mapping[str, Tensor]
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    """Sum of ``a * b`` with float64 between blocks of a million entries."""
+    x, y = a.detach().reshape(-1), b.detach().reshape(-1)
+    parts = [(x[i : i + BLOCK].double() * y[i : i + BLOCK].double()).sum() for i in range(0, x.numel(), BLOCK)]
+    return float(torch.stack(parts).sum()) if parts else 0.0
+
+
+def dot(a: Named, b: Named) -> float:
+    """The inner product of two dictionaries of tensors with the same names, accurate to about 1e-12.
+
+    Shapes: ``a[name]`` and ``b[name]`` have the same shape.
+
+    Raises:
+        ValueError: the names differ.
+
+    Example:
+        >>> dot({"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 4.0])})
+        11.0
+    """
+    if a.keys() != b.keys():
+        raise invalid("dot()", "of two dictionaries with the same names", sorted(a.keys() ^ b.keys()))
+    return sum(_dot(a[name], b[name]) for name in a)
+
+
+def squared_norm(tensors: Named | Iterable[Tensor]) -> float:
+    """The sum of squares over all tensors.
+
+    Example:
+        >>> squared_norm({"w": torch.tensor([3.0, 4.0])})
+        25.0
+    """
+    values = tensors.values() if isinstance(tensors, Mapping) else tensors
+    return sum(_dot(value, value) for value in values)
+
+
+def require_finite(where: str, tensors: Named) -> None:
+    """Raise where a tensor holds NaN or an infinity, naming it.
+
+    Raises:
+        ValueError: ``where`` and the name of the first tensor that is not finite.
+    """
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            count = int((~torch.isfinite(tensor)).sum())
+            raise invalid(
+                where,
+                "finite everywhere",
+                f"{count} of {tensor.numel()} entries of {name!r} NaN or infinite",
+                "Look at the loss and the learning rate, and score in float32 or float64.",
+            )
