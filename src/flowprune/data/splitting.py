@@ -1,0 +1,101 @@
+"""Stratified random splits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowprune.core.errors import invalid
+from flowprune.core.seeds import stream
+from flowprune.data.augmentation import Augment
+from flowprune.data.image_set import ImageSet, Normalise, Split, content_fingerprint
+
+
+def shares(sizes: Tensor, total: int) -> Tensor:
+    """Whole numbers proportional to ``sizes`` that add up to ``total``: largest remainders, ties to the first.
+
+    Shapes: int64 (classes,) -> int64 (classes,).
+
+    Example:
+        >>> shares(torch.tensor([5, 5, 2]), 6)
+        tensor([3, 2, 1])
+    """
+    exact = sizes.double() * total / int(sizes.sum())
+    whole = exact.floor().long()
+    order = torch.argsort(whole - exact, stable=True)
+    whole[order[: total - int(whole.sum())]] += 1
+    return whole
+
+
+def stratified(labels: Tensor, count: int, *, seed: int, purpose: str) -> Tensor:
+    """Increasing positions of ``count`` examples, from each class its share, drawn from ``derive(seed, purpose)``.
+
+    Shapes: int64 (n,) -> int64 (count,).
+
+    Raises:
+        ValueError: fewer than 0 or more than all examples.
+
+    Example:
+        >>> chosen = stratified(torch.tensor([0, 0, 1, 1]), 2, seed=0, purpose="test")
+        >>> torch.tensor([0, 0, 1, 1])[chosen]
+        tensor([0, 1])
+    """
+    if not 0 <= count <= len(labels):
+        raise invalid("stratified(count=)", f"between 0 and the {len(labels)} examples there are", count)
+    generator = stream(seed, purpose)
+    shuffled = torch.randperm(len(labels), generator=generator)
+    sizes = torch.bincount(labels)
+    parts = [shuffled[labels[shuffled] == label][:share] for label, share in enumerate(shares(sizes, count).tolist())]
+    return torch.cat(parts).sort().values
+
+
+def without(n: int, taken: Tensor) -> Tensor:
+    """Increasing positions below ``n`` that were not taken.
+
+    Example:
+        >>> without(4, torch.tensor([1, 2]))
+        tensor([0, 3])
+    """
+    left = torch.ones(n, dtype=torch.bool)
+    left[taken] = False
+    return left.nonzero().flatten()
+
+
+def hold_out(where: str, split: Split, fraction: float, *, seed: int, purpose: str) -> tuple[Split, Split]:
+    """What is left, and a stratified part of ``fraction``, drawn from ``derive(seed, purpose)``.
+
+    Raises:
+        ValueError: the fraction is outside [0, 1).
+
+    Example:
+        >>> split = Split(torch.zeros(4, 1, 1, 1), torch.tensor([0, 0, 1, 1]), torch.arange(4))
+        >>> rest, held = hold_out("digits(test=)", split, 0.5, seed=0, purpose="test")
+        >>> rest.labels, held.labels
+        (tensor([0, 1]), tensor([0, 1]))
+    """
+    if not 0 <= fraction < 1:
+        raise invalid(where, "a fraction in [0, 1)", fraction)
+    held = stratified(split.labels, round(fraction * len(split)), seed=seed, purpose=purpose)
+    return split.pick(without(len(split), held)), split.pick(held)
+
+
+def fewer(split: Split, count: int | None, *, seed: int, purpose: str) -> Split:
+    """A stratified sample of a split, or the whole where ``count`` is None."""
+    if count is None:
+        return split
+    return split.pick(stratified(split.labels, count, seed=seed, purpose=purpose))
+
+
+def assemble(
+    name: str, train: Split, valid: Split, *, test: Split, normalise: Normalise, augment: Augment | None
+) -> ImageSet:
+    """A dataset of three splits, with the number of classes and the fingerprint read from them.
+
+    Example:
+        >>> split = Split(torch.zeros(4, 1, 1, 1), torch.tensor([0, 0, 1, 1]), torch.arange(4))
+        >>> norm = Normalise((0.0,), (1.0,))
+        >>> assemble("toy", split, split, test=split, normalise=norm, augment=None).num_classes
+        2
+    """
+    classes = 1 + max(int(split.labels.max()) for split in (train, test))
+    return ImageSet(name, classes, train, valid, test, normalise, augment, content_fingerprint(train, valid, test))

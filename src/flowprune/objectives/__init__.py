@@ -1,0 +1,19 @@
+"""Objectives: what is minimised, as an argument. Importing them does not import torch."""
+
+from collections.abc import Callable
+
+from flowprune.core.index import Index
+from flowprune.objectives.cross_entropy import cross_entropy
+from flowprune.objectives.mean_squared_error import mean_squared_error
+from flowprune.objectives.objective import Objective
+
+OBJECTIVES: Index[Callable[..., Objective]] = Index(
+    "OBJECTIVES",
+    {
+        "cross_entropy": "flowprune.objectives.cross_entropy:cross_entropy",
+        "mean_squared_error": "flowprune.objectives.mean_squared_error:mean_squared_error",
+    },
+)
+"""Makers of objectives, by name."""
+
+__all__ = ["OBJECTIVES", "Objective", "cross_entropy", "mean_squared_error"]

@@ -1,0 +1,56 @@
+"""A forward pass that remembers its logits, so that loss and accuracy cost one pass together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from flowprune.objectives.batch import inputs_of
+
+
+class Forward:
+    """Calls the model, and keeps the output that belongs to the batch's own inputs.
+
+    An objective may run the model on other inputs too (adversarial ones, or all ones): their outputs are not kept.
+
+    Example:
+        >>> import torch
+        >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> forward = Forward(nn.Identity(), (inputs, torch.tensor([0, 0])))
+        >>> _ = forward(inputs)
+        >>> int(forward.correct()), forward.examples
+        (1, 2)
+    """
+
+    def __init__(self, model: nn.Module, batch: Any) -> None:
+        self._model = model
+        self._inputs = inputs_of(batch)
+        self._targets = batch.get("targets", batch.get("labels")) if isinstance(batch, Mapping) else batch[1]
+        self._logits: Tensor | None = None
+        named = isinstance(self._inputs, Mapping)
+        self.examples = len(next(iter(self._inputs.values())) if named else self._inputs)
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """What the model returns."""
+        output = self._model(*inputs, **named)
+        logits = getattr(output, "logits", output)
+        if self._own(inputs, named) and isinstance(logits, Tensor):
+            self._logits = logits.detach()
+        return output
+
+    def _own(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> bool:
+        if len(inputs) == 1 and not named:
+            return inputs[0] is self._inputs
+        own = self._inputs
+        return isinstance(own, Mapping) and own.keys() == named.keys() and all(own[key] is named[key] for key in own)
+
+    def correct(self) -> Tensor | None:
+        """How many examples have their largest logit at the label; None where there are no labels or no logits."""
+        logits, targets = self._logits, self._targets
+        if logits is None or not isinstance(targets, Tensor) or targets.is_floating_point():
+            return None
+        if logits.ndim != 2 or targets.shape != logits.shape[:1]:
+            return None
+        return (logits.argmax(1) == targets).sum()
