@@ -1,0 +1,25 @@
+"""Granularity, reduction, exact selection, and masks that hold."""
+
+from flowprune.masks.apply import apply, check_zeros, release
+from flowprune.masks.expand import expand
+from flowprune.masks.masks import LayerCount, Masks, Scores
+from flowprune.masks.reduce import REDUCERS, Reducer, reduce
+from flowprune.masks.select import floors, remove_lowest, select
+from flowprune.masks.weights import Weights
+
+__all__ = [
+    "REDUCERS",
+    "LayerCount",
+    "Masks",
+    "Reducer",
+    "Scores",
+    "Weights",
+    "apply",
+    "check_zeros",
+    "expand",
+    "floors",
+    "reduce",
+    "release",
+    "remove_lowest",
+    "select",
+]

@@ -1,0 +1,167 @@
+"""Masked weights are zero, and stay zero under any optimizer.
+
+The model stays a plain module: no wrapped layers, no renamed parameters, no second copy in the state dict.
+After every ``step()`` of any ``torch.optim`` optimizer, masked weights and their momenta are multiplied by the
+mask, so a checkpoint saved at any time holds exact zeros; masked gradients are zeroed as they arrive, so a
+hand-written update and gradient clipping see the sparse network alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakIdKeyDictionary
+
+from flowprune.core.errors import PruningError
+from flowprune.masks.expand import expand, refuse_unsound
+
+ATTRIBUTE = "_flowprune_masks"
+_KEPT: Any = WeakIdKeyDictionary()  # parameter -> its mask, as a tensor of the parameter's type
+_HOOK: list[RemovableHandle] = []  # the one optimizer hook, once the first mask is applied
+
+
+class Keeper:
+    """Holds the masks of one model's parameters; copies and pickles with the model and goes on keeping."""
+
+    def __init__(self, pairs: list[tuple[nn.Parameter, Tensor]]) -> None:
+        self.pairs = pairs
+        self._handles: list[RemovableHandle] = []
+        self._enlist()
+
+    def _enlist(self) -> None:
+        if not _HOOK:
+            _HOOK.append(register_optimizer_step_post_hook(_after_step))
+        for param, mask in self.pairs:
+            _KEPT[param] = mask
+            if param.requires_grad:
+                self._handles.append(param.register_post_accumulate_grad_hook(_mask_gradient))
+
+    def release(self) -> None:
+        """Stop keeping: the weights are free again."""
+        for handle in self._handles:
+            handle.remove()
+        for param, _ in self.pairs:
+            _KEPT.pop(param, None)
+
+    @torch.no_grad()
+    def enforce(self) -> None:
+        """Multiply every masked parameter by its mask."""
+        for param, mask in self.pairs:
+            param.mul_(mask.to(param.device, param.dtype))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"pairs": self.pairs}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Reached by deepcopy and by unpickling: the copied parameters are kept as the originals are.
+        self.pairs, self._handles = state["pairs"], []
+        self._enlist()
+
+
+def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
+    """Set masked weights to zero in place, and keep them zero from here on; returns the model.
+
+    Holds under SGD with momentum and weight decay, Adam, AdamW and any other ``torch.optim`` optimizer, in the
+    saved state dict, after ``load_state_dict`` and in a ``deepcopy``. A second call replaces the first one's masks.
+
+    Args:
+        model: Its parameters are changed in place.
+        masks: From :func:`~flowprune.masks.select.select`, or boolean tensors by parameter name, True = kept.
+
+    Raises:
+        ValueError: the masks were made for another model, or a shape does not fit; nothing is changed.
+
+    Example:
+        >>> layer = nn.Linear(2, 1, bias=False)
+        >>> _ = apply(layer, {"weight": torch.tensor([[True, False]])})
+        >>> optimizer = torch.optim.SGD(layer.parameters(), lr=1.0, momentum=0.9, weight_decay=0.1)
+        >>> for _ in range(2): layer(torch.ones(1, 2)).sum().backward(); optimizer.step()
+        >>> bool(layer.weight[0, 1] == 0)
+        True
+    """
+    params = dict(model.named_parameters())
+    keep = expand(params, masks)
+    refuse_unsound(model, masks)
+    pairs = [(param, keep[name].to(param.device, param.dtype)) for name, param in params.items() if name in keep]
+    release(model)
+    keeper = Keeper(pairs)
+    setattr(model, ATTRIBUTE, keeper)
+    keeper.enforce()
+    if not getattr(model, f"{ATTRIBUTE}_hooked", False):
+        model.register_load_state_dict_post_hook(_after_load)
+        setattr(model, f"{ATTRIBUTE}_hooked", True)
+    return model
+
+
+def release(model: nn.Module) -> nn.Module:
+    """Let masked weights train again; their values stay zero until something moves them."""
+    keeper = model.__dict__.pop(ATTRIBUTE, None)
+    if keeper is not None:
+        keeper.release()
+    return model
+
+
+def check_zeros(model: nn.Module) -> None:
+    """Raise where a masked weight of the model is not exactly zero.
+
+    Raises:
+        PruningError: naming the parameter and how many of its masked weights moved.
+
+    Example:
+        >>> layer = apply(nn.Linear(2, 1), {"weight": torch.tensor([[True, False]])})
+        >>> check_zeros(layer)
+    """
+    keeper: Keeper | None = model.__dict__.get(ATTRIBUTE)
+    names = {id(param): name for name, param in model.named_parameters()}
+    for param, mask in keeper.pairs if keeper is not None else ():
+        moved = int(torch.count_nonzero(param.detach() * (mask == 0)))
+        if moved:
+            raise PruningError(
+                f"Masked weights must be zero; {moved} of {names.get(id(param), 'a replaced parameter')!r} are not. "
+                "Something other than a torch.optim optimizer wrote them: call fp.apply(model, masks) again after it."
+            )
+
+
+@torch.no_grad()
+def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    """Mask weights, and every state tensor of a weight's shape, right after an optimizer's step."""
+    del args, kwargs
+    tensors: list[Tensor] = []
+    masks: list[Tensor] = []
+    for group in optimizer.param_groups:
+        for param in group["params"]:
+            mask = _KEPT.get(param)
+            if mask is None:
+                continue
+            if mask.device != param.device or mask.dtype != param.dtype:
+                mask = _KEPT[param] = mask.to(param.device, param.dtype)
+            state = [v for v in optimizer.state.get(param, {}).values() if _alike(v, param)]
+            for tensor in (param, *state):
+                tensors.append(tensor)
+                masks.append(mask if tensor.dtype == mask.dtype else mask.to(tensor.dtype))
+    if tensors:
+        torch._foreach_mul_(tensors, masks)
+
+
+def _alike(value: Any, param: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == param.shape and value.dim() > 0
+
+
+@torch.no_grad()
+def _mask_gradient(param: Tensor) -> None:
+    mask = _KEPT.get(param)
+    if mask is not None and param.grad is not None:
+        param.grad.mul_(mask.to(param.grad.device, param.grad.dtype))
+
+
+def _after_load(module: nn.Module, incompatible: Any) -> None:
+    del incompatible
+    keeper: Keeper | None = module.__dict__.get(ATTRIBUTE)
+    if keeper is not None:
+        keeper.enforce()

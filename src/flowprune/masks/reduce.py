@@ -1,0 +1,89 @@
+"""From signed per-weight contributions to one number per unit.
+
+The reducer is part of a measure: |Σ θg| lets the weights of a filter cancel, Σ |θg| does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from flowprune.core.errors import PruningError, unknown
+from flowprune.core.units import Layout, UnitGroup
+
+Reducer = Literal["sum", "sum_abs", "abs_sum", "l2"]
+
+# Reducer -> (what is added up, what is done with the total).
+REDUCERS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "sum": (lambda c: c, lambda total: total),
+    "sum_abs": (torch.abs, lambda total: total),
+    "abs_sum": (lambda c: c, torch.abs),
+    "l2": (torch.square, torch.sqrt),
+}
+
+
+def reduce(
+    contributions: Mapping[str, Tensor],
+    layout: Layout,
+    reducer: str,
+    *,
+    on: Literal["weight", "norm"] = "weight",
+) -> dict[str, Tensor]:
+    """Reduce contributions to scores: per unit where a layout is given, else per weight.
+
+    | reducer | per unit | one weight |
+    |---|---|---|
+    | sum | Σ c | c |
+    | sum_abs | Σ abs(c) | abs(c) |
+    | abs_sum | abs(Σ c) | abs(c) |
+    | l2 | (Σ c²)^½ | abs(c) |
+
+    Shapes: with a layout, ``result[group]`` is ``(group.size,)``; with an empty layout, ``result[name]`` has
+    the shape of ``contributions[name]``.
+
+    Args:
+        contributions: Signed contributions by parameter name.
+        layout: Groups of units; empty for weight granularity.
+        reducer: One of ``REDUCERS``.
+        on: Which scored members of a group are read: its producing weights or their norms.
+
+    Raises:
+        UnknownNameError: the reducer is not known.
+        PruningError: a group has no scored member with a contribution.
+
+    Example:
+        >>> from flowprune.core.units import rows
+        >>> c = {"w": torch.tensor([[1.0, -1.0], [2.0, 1.0]])}
+        >>> reduce(c, {"w": rows("w", 2)}, "sum_abs")["w"], reduce(c, {"w": rows("w", 2)}, "abs_sum")["w"]
+        (tensor([2., 3.]), tensor([0., 3.]))
+    """
+    if reducer not in REDUCERS:
+        raise unknown("reduce(reducer=)", reducer, REDUCERS)
+    if layout:
+        return {name: _reduce_group(contributions, group, reducer, on) for name, group in layout.items()}
+    inner, outer = REDUCERS[reducer]
+    return {name: outer(inner(value)) for name, value in contributions.items()}
+
+
+def _reduce_group(contributions: Mapping[str, Tensor], group: UnitGroup, reducer: str, on: str) -> Tensor:
+    inner, outer = REDUCERS[reducer]
+    total: Tensor | None = None
+    for member in group.members:
+        if member.role != on or not member.scored or member.name not in contributions:
+            continue
+        value = inner(contributions[member.name])
+        others = [axis for axis in range(value.dim()) if axis != member.axis]
+        along = value.sum(others) if others else value
+        if total is None:
+            total = along.new_zeros(group.size)
+        units, positions = member.units.to(along.device), member.positions.to(along.device)
+        total = total.index_add(0, units, along[positions])
+    if total is None:
+        raise PruningError(
+            f"score() must find a {on} with a signal for every group; {group.name!r} has none. Use another measure, "
+            f"or leave the layer out with Channels(skip=({group.name!r},)); frozen parameters have no gradient."
+        )
+    return outer(total)

@@ -1,0 +1,112 @@
+"""Masks on disk: packed bits as safetensors, and a JSON file that says what they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from flowprune.core.errors import PruningError, invalid
+from flowprune.core.units import Member, Role, UnitGroup
+from flowprune.masks.masks import Masks
+
+FORMAT = 1
+
+
+def save(masks: Masks, path: str | Path) -> Path:
+    """Write ``path`` (safetensors, one bit an entry) and ``path`` with suffix ``.json`` (shapes, layout, checksum).
+
+    Shapes: any; restored exactly.
+
+    Raises:
+        ValueError: the path does not end in ``.safetensors``.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise invalid("Masks.save(path=)", "a path ending in .safetensors", str(path))
+    tensors = {f"mask/{name}": _pack(mask) for name, mask in masks.items()}
+    layout = {name: _describe(group, tensors) for name, group in masks.layout.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    header = {
+        "format": FORMAT,
+        "fingerprint": masks.fingerprint,
+        "sparsity": masks.sparsity,
+        "shapes": {name: list(mask.shape) for name, mask in masks.items()},
+        "layout": layout,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    path.with_suffix(".json").write_text(json.dumps(header, indent=1))
+    return path
+
+
+def load(path: str | Path) -> Masks:
+    """Read masks; the checksum is verified first.
+
+    Raises:
+        PruningError: a file is missing, damaged or of a later format.
+    """
+    path = Path(path)
+    header = _header(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != header["sha256"]:
+        raise PruningError(f"Masks.load(): {path} does not match its checksum; it is damaged. Save the masks again.")
+    tensors = load_file(path)
+    masks = {name: _unpack(tensors[f"mask/{name}"], shape) for name, shape in header["shapes"].items()}
+    layout = {name: _restore(name, group, tensors) for name, group in header["layout"].items()}
+    return Masks(masks, layout=layout, fingerprint=header["fingerprint"])
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(path.with_suffix(".json").read_text())
+        path.stat()
+    except (OSError, ValueError) as error:
+        raise PruningError(
+            f"Masks.load() needs {path} and {path.with_suffix('.json').name} beside it: {error}."
+        ) from error
+    if header.get("format") != FORMAT:
+        raise PruningError(f"Masks.load() reads format {FORMAT}; {path} has {header.get('format')!r}.")
+    return cast("dict[str, Any]", header)
+
+
+def _pack(mask: Tensor) -> Tensor:
+    return torch.from_numpy(np.packbits(mask.detach().cpu().numpy().reshape(-1)))
+
+
+def _unpack(bits: Tensor, shape: list[int]) -> Tensor:
+    count = int(np.prod(shape, dtype=np.int64))
+    return torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool)).view(shape)
+
+
+def _describe(group: UnitGroup, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """A group as JSON; index vectors that are not simply 0, 1, 2, ... go to the tensor file."""
+    members: list[dict[str, Any]] = []
+    for number, member in enumerate(group.members):
+        entry: dict[str, Any] = {"name": member.name, "axis": member.axis, "role": member.role, "scored": member.scored}
+        for field in ("positions", "units"):
+            index: Tensor = getattr(member, field).cpu()
+            plain = bool((index == torch.arange(index.numel())).all())
+            entry[field] = index.numel() if plain else f"layout/{group.name}/{number}/{field}"
+            if not plain:
+                tensors[entry[field]] = index.to(torch.int64).contiguous()
+        members.append(entry)
+    return {"size": group.size, "members": members}
+
+
+def _restore(name: str, group: dict[str, Any], tensors: dict[str, Tensor]) -> UnitGroup:
+    def index(value: int | str) -> Tensor:
+        return tensors[value] if isinstance(value, str) else torch.arange(value)
+
+    members = tuple(
+        Member(
+            m["name"], m["axis"], index(m["positions"]), index(m["units"]), cast("Role", m["role"]), scored=m["scored"]
+        )
+        for m in group["members"]
+    )
+    return UnitGroup(name, group["size"], members)

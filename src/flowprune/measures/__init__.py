@@ -1,0 +1,29 @@
+"""Arithmetic on signals: one small file per family, and an index.
+
+Listing the measures loads no tensor library, so nothing but records is imported here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowprune.measures.index import MEASURES
+from flowprune.measures.measure import Measure
+
+if TYPE_CHECKING:
+    from flowprune.measures.scoring import Granularity, score
+    from flowprune.measures.tracked import Tracked
+
+__all__ = ["MEASURES", "Granularity", "Measure", "Tracked", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("score", "Granularity"):
+        from flowprune.measures import scoring
+
+        return getattr(scoring, name)
+    if name == "Tracked":
+        from flowprune.measures.tracked import Tracked
+
+        return Tracked
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

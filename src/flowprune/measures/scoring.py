@@ -1,0 +1,132 @@
+"""Scores: a measure's contributions, reduced over the units of a granularity."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from flowprune.core.errors import PruningError, invalid
+from flowprune.core.tensors import require_finite
+from flowprune.core.units import Layout
+from flowprune.masks import Scores, Weights
+from flowprune.masks import reduce as reduce_contributions
+from flowprune.measures.index import MEASURES
+from flowprune.measures.measure import Measure
+from flowprune.signals import Signals
+
+
+class Granularity(Protocol):
+    """What a unit is: every weight, every channel, ..."""
+
+    @property
+    def name(self) -> str:
+        """The word used in specs and reports."""
+        ...
+
+    def layout(self, signals: Signals) -> Layout:
+        """The groups of units; empty for weights."""
+        ...
+
+
+def score(
+    measure: str | Measure,
+    signals: Signals,
+    granularity: Granularity | None = None,
+    *,
+    reduce: str | None = None,
+    **options: Any,
+) -> Scores:
+    """Score every unit; larger = keep.
+
+    Shapes: ``result[name]`` has the parameter's shape for ``Weights()``, ``(channels,)`` for ``Channels(...)``,
+    where ``name`` is the weight that produces the channels.
+
+    Args:
+        measure: A name in ``MEASURES``, or a measure of your own.
+        signals: With what the measure ``.needs``.
+        granularity: ``fp.Weights()`` (the default) or ``fp.Channels(example_inputs=x)``.
+        reduce: Another reducer than the measure's: sum, sum_abs, abs_sum or l2.
+        options: Options of the measure, e.g. ``seed`` of random, ``initial`` of biased_loss.
+
+    Raises:
+        UnknownNameError: an unknown measure or reducer, with the known ones.
+        ValueError: a missing signal, an option the measure does not have, or scores that are not finite.
+
+    Example:
+        >>> import torch
+        >>> signals = Signals(params={"w": torch.tensor([2.0, -1.0])}, gradient={"w": torch.tensor([0.5, 3.0])})
+        >>> score("loss_preservation", signals)["w"]
+        tensor([1., 3.])
+    """
+    chosen = MEASURES[measure] if isinstance(measure, str) else measure
+    granularity = Weights() if granularity is None else granularity
+    _check_options(chosen, options)
+    for need in chosen.needs:
+        signals.require(need)
+    layout = granularity.layout(signals)
+    names = _names(chosen, granularity, layout, signals)
+    seen = _units(signals, layout) if chosen.on == "unit" and layout else _only(signals, names)
+    contributions = chosen.contributions(seen, **options)
+    if not contributions and not layout:
+        raise PruningError(
+            f"score({chosen.name!r}) found nothing to score. Unfreeze the layers to prune, or use a measure "
+            "without a gradient, such as magnitude."
+        )
+    require_finite(f"score({chosen.name!r}): contributions", contributions)
+    scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce)
+    return Scores(scores, layout=layout, fingerprint=signals.fingerprint)
+
+
+def _reduce(measure: Measure, contributions: Mapping[str, Tensor], layout: Layout, reducer: str) -> dict[str, Tensor]:
+    if measure.on == "norm" and not layout:
+        raise invalid(
+            f"score({measure.name!r}, granularity=)",
+            "a granularity of channels, whose norms it reads",
+            "weights",
+            "Pass fp.Channels(example_inputs=x).",
+        )
+    if measure.on == "unit":
+        return reduce_contributions(contributions, {}, reducer)
+    return reduce_contributions(contributions, layout, reducer, on=measure.on)
+
+
+def _units(signals: Signals, layout: Layout) -> Signals:
+    """Signals of one zero per unit, for a measure that looks at nothing of a unit."""
+    some = next(iter(signals.params.values()))
+    return Signals(params={name: some.new_zeros(group.size) for name, group in layout.items()})
+
+
+def _names(measure: Measure, granularity: Granularity, layout: Layout, signals: Signals) -> list[str]:
+    """The parameters whose contributions are wanted: nothing else is computed."""
+    if not layout:
+        names = granularity.names(signals) if isinstance(granularity, Weights) else tuple(signals.params)
+        if not names:
+            raise PruningError(
+                f"score() found no unit of granularity {granularity.name!r} to score. For channels, look at "
+                "flowprune.structure.trace(model, x).refusals to see what was left whole and why."
+            )
+        return list(names)
+    members = (m for group in layout.values() for m in group.members if m.scored and m.role == measure.on)
+    return list(dict.fromkeys(member.name for member in members))
+
+
+def _only(signals: Signals, names: list[str]) -> Signals:
+    wanted = set(names)
+    fields = ("params", "gradient", "hessian_gradient", "curvature", "fisher", "minibatch_fisher")
+    changes: dict[str, Any] = {}
+    for field in fields:
+        value: Mapping[str, Tensor] | None = getattr(signals, field)
+        if value is not None:
+            changes[field] = {name: tensor for name, tensor in value.items() if name in wanted}
+    return replace(signals, **changes)
+
+
+def _check_options(measure: Measure, options: Mapping[str, Any]) -> None:
+    known = list(inspect.signature(measure.contributions).parameters)[1:]
+    for name in options:
+        if name not in known:
+            raise invalid(f"score({measure.name!r}) options", f"among {known or 'none'}", name)

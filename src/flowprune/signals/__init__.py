@@ -1,0 +1,8 @@
+"""The only place that runs a model to learn about it."""
+
+from flowprune.signals.gather import gather
+from flowprune.signals.loss import mean_loss
+from flowprune.signals.moments import Moments
+from flowprune.signals.signals import NEEDS, Mode, Signals
+
+__all__ = ["NEEDS", "Mode", "Moments", "Signals", "gather", "mean_loss"]

@@ -1,0 +1,83 @@
+"""Moments of every module's output, kept while a model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowprune.signals.moments import Moments
+
+CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+
+
+class _Sums:
+    """Running sums of one module, in float64 so that long sweeps do not drift."""
+
+    def __init__(self, channels: int) -> None:
+        self.first = torch.zeros(channels, dtype=torch.float64)
+        self.second = torch.zeros(channels, dtype=torch.float64)
+        self.count = 0
+
+    def add(self, rows: Tensor) -> None:
+        """Take in ``(entries, channels)``."""
+        # Sums over one call stay in the output's own precision, which a GPU or MPS adds in a cascade.
+        self.first += rows.sum(0).to("cpu", torch.float64)
+        self.second += rows.square().sum(0).to("cpu", torch.float64)
+        self.count += len(rows)
+
+
+@contextmanager
+def recorded(model: nn.Module, *, active: bool = True) -> Generator[Callable[[], dict[str, Moments] | None]]:
+    """Within the block, note the outputs of all modules that return one floating-point tensor.
+
+    Outputs of a module that is called several times are taken together. The channel axis is axis 1 of
+    convolutions, of norms over channels and of anything with four axes or more, else the last.
+
+    Yields:
+        A function that returns the moments so far by module name, or ``None`` where not ``active``.
+
+    Example:
+        >>> model = nn.Sequential(nn.Identity())
+        >>> with recorded(model) as moments:
+        ...     _ = model(torch.tensor([[1.0], [3.0]]))
+        >>> (moments() or {})["0"]
+        Moments(mean=tensor([2.]), mean_square=tensor([5.]))
+    """
+    sums: dict[str, _Sums] = {}
+    dtypes: dict[str, torch.dtype] = {}
+    handles = [
+        module.register_forward_hook(_noting(name, sums, dtypes))
+        for name, module in model.named_modules()
+        if active and name
+    ]
+
+    def moments() -> dict[str, Moments] | None:
+        if not active:
+            return None
+        return {
+            name: Moments((s.first / s.count).to(dtypes[name]), (s.second / s.count).to(dtypes[name]))
+            for name, s in sums.items()
+        }
+
+    try:
+        yield moments
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _noting(name: str, sums: dict[str, _Sums], dtypes: dict[str, torch.dtype]) -> Callable[..., None]:
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim < 2:
+            return
+        values = output.detach()
+        second = values.ndim >= 4 or isinstance(module, CHANNELS_SECOND)
+        rows = (values.movedim(1, -1) if second else values).reshape(-1, values.shape[1 if second else -1])
+        dtypes[name] = rows.dtype
+        sums.setdefault(name, _Sums(rows.shape[1])).add(rows)
+
+    return note

@@ -1,0 +1,132 @@
+"""Reading, sizing, moving and splitting batches of any nesting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from flowprune.core.errors import invalid
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A batch, its place in the order, and how many examples it holds."""
+
+    index: int
+    batch: Any
+    size: int
+
+
+def mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The batch with a function applied to each of its tensors; containers become plain ones.
+
+    Example:
+        >>> mapped((torch.ones(1), {"a": torch.ones(1)}), lambda tensor: tensor * 2)
+        (tensor([2.]), {'a': tensor([2.])})
+    """
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, Mapping):
+        return {key: mapped(value, function) for key, value in cast("Mapping[str, Any]", batch).items()}
+    if isinstance(batch, (tuple, list)):
+        return tuple(mapped(value, function) for value in cast("tuple[Any, ...]", batch))
+    return batch
+
+
+def size_of(batch: Any) -> int:
+    """The length of the first tensor: the number of examples.
+
+    Raises:
+        ValueError: no tensor with a first axis, or an empty one.
+
+    Example:
+        >>> size_of({"ids": torch.zeros(3, 7)})
+        3
+    """
+    sizes: list[int] = []
+    mapped(batch, lambda tensor: _noted(sizes, tensor))
+    if not sizes or sizes[0] == 0:
+        raise invalid("gather(batches=)", "an iterable of batches with at least one example each", type(batch).__name__)
+    return sizes[0]
+
+
+def _noted(sizes: list[int], tensor: Tensor) -> Tensor:
+    if tensor.ndim:
+        sizes.append(len(tensor))
+    return tensor
+
+
+def read(batches: Iterable[Any], model: nn.Module) -> Iterator[Counted]:
+    """The batches one by one, moved to the model's device if it has just one.
+
+    Raises:
+        ValueError: there is none, or one batch came in place of an iterable of them.
+    """
+    if isinstance(batches, (Tensor, Mapping)) or _is_pair(batches):
+        got = f"one batch ({type(batches).__name__})"
+        raise invalid("gather(batches=)", "an iterable of batches", got, "To use one batch, pass [batch].")
+    index = -1
+    for index, batch in enumerate(batches):
+        moved = on_device(batch, model)
+        yield Counted(index, moved, size_of(moved))
+    if index < 0:
+        todo = "A generator that was read before is exhausted: pass a list or a DataLoader."
+        raise invalid("gather(batches=)", "an iterable with at least one batch", "none", todo)
+
+
+def _is_pair(batches: object) -> bool:
+    """Whether this looks like ``(inputs, targets)`` itself."""
+    pair = cast("tuple[object, ...]", batches)
+    return isinstance(batches, tuple) and len(pair) == 2 and all(isinstance(part, Tensor) for part in pair)
+
+
+def on_device(batch: Any, model: nn.Module) -> Any:
+    """The batch where the model is; a model spread over several devices places its own inputs."""
+    devices = {parameter.device for parameter in model.parameters()}
+    if len(devices) != 1:
+        return batch
+    device = devices.pop()
+    return mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def split(counted: Counted, most: int) -> list[Counted]:
+    """Parts of at most ``most`` examples; tensors of another length are shared by all parts.
+
+    Example:
+        >>> [part.size for part in split(Counted(0, torch.zeros(5, 2), 5), 2)]
+        [2, 2, 1]
+    """
+    if counted.size <= most:
+        return [counted]
+    starts = range(0, counted.size, most)
+    return [
+        Counted(counted.index, part(counted, start, start + most), min(most, counted.size - start)) for start in starts
+    ]
+
+
+def part(counted: Counted, start: int, stop: int) -> Any:
+    """Examples ``start`` to ``stop`` of a batch.
+
+    Example:
+        >>> part(Counted(0, (torch.arange(3), torch.arange(3)), 3), 0, 2)
+        (tensor([0, 1]), tensor([0, 1]))
+    """
+
+    def cut(tensor: Tensor) -> Tensor:
+        return tensor[start:stop] if tensor.ndim and len(tensor) == counted.size else tensor
+
+    return mapped(counted.batch, cut)
+
+
+def is_finite(losses: Iterable[float]) -> bool:
+    """Whether all are.
+
+    Example:
+        >>> is_finite([1.0, float("nan")])
+        False
+    """
+    return bool(torch.isfinite(torch.tensor(list(losses))).all())

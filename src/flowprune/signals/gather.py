@@ -1,0 +1,112 @@
+"""Run a model for the signals that are asked for, and for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from flowprune.core.errors import invalid
+from flowprune.core.fingerprint import fingerprint
+from flowprune.core.tensors import require_finite
+from flowprune.signals.as_found import as_found
+from flowprune.signals.gradient import Loss
+from flowprune.signals.signals import NAMED, NEEDS, Mode, Signals
+from flowprune.signals.sweep import Request, sweep
+
+
+def gather(
+    model: nn.Module,
+    objective: Loss,
+    batches: Iterable[Any],
+    needs: Iterable[str] = ("gradient",),
+    *,
+    mode: Mode = "eval",
+    micro_batch: int = 64,
+) -> Signals:
+    r"""Parameters of a model, and the derivatives of its loss that are asked for, over all batches together.
+
+    Every quantity belongs to one loss, L = the mean over all examples of all batches (a smaller last batch
+    weighs less):
+
+    - ``"gradient"``: g, one sweep;
+    - ``"hessian_gradient"``: H g, exact: g from a first sweep, H g from a second over the same batches, which
+      are kept for it. g comes with it;
+    - ``"fisher"``: E[g_i^2] from true per-example gradients;
+    - ``"minibatch_fisher"``: E[g_B^2] over the batches as given. Not the Fisher diagonal: it falls with the
+      batch size;
+    - ``"activations"``: mean and mean square of each module's output, per channel.
+
+    ``needs=()`` runs nothing and gives the parameters alone.
+
+    **The mode decides what scores mean.** In eval mode, the default, normalisations use their running
+    statistics. In train mode (``mode="train"``) they use those of the batch, which makes a filter before a
+    batch norm scale-invariant: per filter, sum(theta g) = 0 and sum(theta H g) = -||g_f||^2 exactly. Signed
+    first-order scores are then noise, and second-order scores rank filters by their gradient alone.
+
+    The model is left as found, also after an exception: parameters, ``.grad``, buffers, modes, hooks and the
+    global random state.
+
+    Args:
+        model: Any module. Frozen parameters get no derivatives.
+        objective: ``(forward, batch) -> scalar mean loss``; see :mod:`flowprune.objectives`.
+        batches: Any iterable of batches, read once; each is moved to the model's device.
+        needs: Names of what is wanted, from :data:`flowprune.signals.NEEDS`.
+        mode: ``"eval"``, or ``"train"`` for batch statistics and dropout.
+        micro_batch: Most examples at a time where memory would grow with them (H g, Fisher). Used in eval
+            mode and with objectives that know the loss of each example; others see whole batches.
+
+    Returns:
+        Parameters and derivatives, detached copies. Those of parameters that the loss does not use are zero.
+
+    Raises:
+        ValueError: an unknown need or mode; no batch; nothing to differentiate; a loss that is no finite scalar.
+        PruningError: the model gave another loss when it was run again; it cannot be differentiated twice;
+            per-example gradients of a model in which examples are coupled.
+
+    Source: Lubana & Dick 2021, arXiv 2009.11839, for what g and H g say about a network.
+
+    Example:
+        >>> import torch
+        >>> from flowprune.objectives import mean_squared_error
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> _ = nn.init.constant_(model.weight, 2.0)
+        >>> batch = (torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1))  # L = 5 w^2, g = 10 w, H = 10
+        >>> signals = gather(model, mean_squared_error(), [batch], needs=("hessian_gradient",))
+        >>> signals.loss, signals.gradient["weight"].item(), signals.hessian_gradient["weight"].item()
+        (20.0, 20.0, 200.0)
+    """
+    asked = _checked(needs, mode, micro_batch)
+    params = dict(model.named_parameters())
+    trainable = {name: parameter for name, parameter in params.items() if parameter.requires_grad}
+    if asked and not trainable:
+        todo = "Call requires_grad_() on what may be pruned, or ask for needs=()."
+        raise invalid("gather(model=)", "a model with trainable parameters", f"{len(params)} frozen ones", todo)
+    signals = Signals(
+        params={name: parameter.detach().clone() for name, parameter in params.items()},
+        mode=mode,
+        prunable=frozenset(name for name, parameter in params.items() if parameter.ndim >= 2),
+        fingerprint=fingerprint(params),
+        model=model,
+    )
+    if not asked:
+        return signals
+    with as_found(model, mode) as rewind:
+        fields = sweep(Request(model, objective, trainable, asked, mode, micro_batch), batches, rewind)
+    for name in NAMED:
+        require_finite(f"gather(): {name}", fields.get(name) or {})
+    return replace(signals, **fields)
+
+
+def _checked(needs: Iterable[str], mode: str, micro_batch: int) -> frozenset[str]:
+    names = {needs} if isinstance(needs, str) else set(needs)
+    if names - set(NEEDS):
+        rule = f"drawn from {', '.join(NEEDS)}"
+        raise invalid("gather(needs=)", rule, sorted(names - set(NEEDS)), "needs=() gives the parameters alone.")
+    if mode not in ("eval", "train"):
+        raise invalid("gather(mode=)", "'eval' or 'train'", mode)
+    if micro_batch < 1:
+        raise invalid("gather(micro_batch=)", ">= 1", micro_batch)
+    return frozenset(names)

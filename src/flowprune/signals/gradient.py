@@ -1,0 +1,112 @@
+"""The first pass: mean loss, its gradient, and what comes with it for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowprune.core.errors import invalid
+from flowprune.signals.batches import Counted
+from flowprune.signals.mean import Mean
+
+Loss = Callable[[Callable[..., Any], Any], Tensor]
+"""``objective(forward, batch) -> scalar mean loss``."""
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """What one sweep over the batches gives.
+
+    Attributes:
+        gradient: Sample-weighted mean of the batches' gradients: that of the mean loss over all examples.
+        squares: Sample-weighted mean of the squares of the batches' gradients, if asked for.
+        losses: Mean loss of each batch.
+        sizes: Examples in each batch.
+    """
+
+    gradient: dict[str, Tensor]
+    squares: dict[str, Tensor] | None
+    losses: list[float]
+    sizes: list[int]
+
+    @property
+    def loss(self) -> float:
+        """The mean over all examples."""
+        return mean_loss(self.losses, self.sizes)
+
+
+def mean_loss(losses: Iterable[float], sizes: list[int]) -> float:
+    """The sample-weighted mean.
+
+    Example:
+        >>> mean_loss([1.0, 4.0], [2, 1])
+        2.0
+    """
+    return sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
+
+
+def loss_of(objective: Loss, forward: Callable[..., Any], batch: Any) -> Tensor:
+    """The objective's value, checked to be a scalar tensor.
+
+    Raises:
+        ValueError: it is not.
+    """
+    loss = objective(forward, batch)
+    if not isinstance(loss, Tensor) or loss.ndim:
+        got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise invalid("objective(forward, batch)", "a scalar tensor", got, "Return the mean over the batch's examples.")
+    return loss
+
+
+def gradient_of(loss: Tensor, parameters: list[nn.Parameter], *, create_graph: bool = False) -> tuple[Tensor, ...]:
+    """Its gradient, with zeros for parameters it does not use; ``.grad`` is not touched.
+
+    Raises:
+        ValueError: it depends on none of them.
+    """
+    if not loss.requires_grad:
+        todo = "Compute it through forward(...), without torch.no_grad() or .detach()."
+        raise invalid("objective(forward, batch)", "a loss that depends on the model's parameters", "a constant", todo)
+    return torch.autograd.grad(loss, parameters, create_graph=create_graph, materialize_grads=True)
+
+
+def first_pass(
+    model: nn.Module, objective: Loss, batches: Iterable[Counted], params: Mapping[str, nn.Parameter], *, squares: bool
+) -> FirstPass:
+    """Sweep once over the batches as they come: gradient, loss and, if asked for, squares.
+
+    Raises:
+        ValueError: a loss is not a scalar, not finite, or independent of the parameters.
+    """
+    mean, second, parameters = Mean(), Mean(), list(params.values())
+    losses: list[Tensor] = []
+    sizes: list[int] = []
+    for counted in batches:
+        loss = loss_of(objective, model, counted.batch)
+        gradient = gradient_of(loss, parameters)
+        mean.add(gradient, counted.size)
+        if squares:
+            second.add(torch._foreach_mul(gradient, gradient), counted.size)
+        losses.append(loss.detach())
+        sizes.append(counted.size)
+    named = dict(zip(params, mean.result(), strict=True))
+    squared = dict(zip(params, second.result(), strict=True)) if squares else None
+    return FirstPass(named, squared, finite_losses(losses), sizes)
+
+
+def finite_losses(losses: list[Tensor]) -> list[float]:
+    """The losses as numbers. They are read here, after the sweep, so that a GPU need not wait at each batch.
+
+    Raises:
+        ValueError: one is NaN or infinite, naming the batch.
+    """
+    values = [float(loss) for loss in losses]
+    for index, value in enumerate(values):
+        if not torch.isfinite(torch.tensor(value)):
+            todo = "Look at the inputs of that batch, at the model's weights and at the learning rate."
+            raise invalid("objective(forward, batch)", "finite", f"{value} in batch {index}", todo)
+    return values

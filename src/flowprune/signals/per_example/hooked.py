@@ -1,0 +1,141 @@
+"""Per-example gradients from one backward pass, by watching layers' inputs and outputs' gradients.
+
+The parameters are held constant, so the backward pass forms input gradients only; each layer's contribution is
+reduced as soon as its output's gradient is there, and nothing of the size (examples x parameters) exists.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from flowprune.core.errors import PruningError
+from flowprune.signals.per_example.contribution import Consume
+from flowprune.signals.per_example.layers import Rule, rule_for
+
+PerExample = Callable[[Callable[..., Any], Any], Tensor]
+Engine = Callable[[Any, Consume], Tensor]
+"""``(batch, consume) -> losses (n,)``; ``consume`` is given every parameter's contribution that is not zero."""
+
+
+class UnwatchableError(PruningError):
+    """This model's per-example gradients cannot be had from its layers' inputs and outputs alone."""
+
+
+class _Tap(torch.autograd.Function):
+    """The identity, in place, that begins a graph at a tensor without one and hands its gradient over.
+
+    In place, because an in-place activation may follow, which a view or a leaf would not allow.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, anchor: Tensor, take: Callable[[Tensor], None]) -> Tensor:
+        ctx.take = take
+        ctx.mark_dirty(output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        ctx.take(gradients[0])
+        return None, None, None
+
+
+def watched(model: nn.Module, params: Mapping[str, nn.Parameter]) -> dict[str, tuple[nn.Module, Rule]]:
+    """The modules that own the parameters, by name, with their rules.
+
+    Raises:
+        UnwatchableError: a module has no rule, or two modules share a parameter.
+    """
+    owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
+    found: dict[str, tuple[nn.Module, Rule]] = {}
+    for name, parameter in params.items():
+        path = name.rpartition(".")[0]
+        module = model.get_submodule(path)
+        rule = rule_for(module)
+        if rule is None or owners[id(parameter)] != 1:
+            raise UnwatchableError(f"{name} of {type(module).__name__}")
+        found[path] = (module, rule)
+    return found
+
+
+def hooked(model: nn.Module, per_example: PerExample, params: Mapping[str, nn.Parameter]) -> Engine:
+    """An engine for models made of known layers, each called once in a forward.
+
+    Raises:
+        UnwatchableError: here or from the engine, for other models.
+    """
+    layers = watched(model, params)
+    constant = {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return functional_call(model, constant, args, kwargs)
+
+    def run(batch: Any, consume: Consume) -> Tensor:
+        anchor = torch.zeros((), requires_grad=True)
+        calls = Counter[str]()
+        wanted = _wanted(params, consume)
+        with _watching(layers, anchor, calls, wanted):
+            losses = per_example(forward, batch)
+            if any(count > 1 for count in calls.values()):
+                raise UnwatchableError("a module is called more than once")
+        if losses.requires_grad:
+            torch.autograd.grad(losses.sum(), anchor, allow_unused=True)
+        return losses.detach()
+
+    return run
+
+
+def _wanted(params: Mapping[str, nn.Parameter], consume: Consume) -> Consume:
+    """Passes on what is asked for; a frozen bias beside a trained weight is not."""
+
+    def take(name: str, contribution: Any) -> None:
+        if name in params:
+            consume(name, contribution)
+
+    return take
+
+
+@contextmanager
+def _watching(
+    layers: Mapping[str, tuple[nn.Module, Rule]], anchor: Tensor, calls: Counter[str], consume: Consume
+) -> Generator[None]:
+    handles = [
+        module.register_forward_hook(_watch(path, rule, anchor, calls, consume))
+        for path, (module, rule) in layers.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _watch(path: str, rule: Rule, anchor: Tensor, calls: Counter[str], consume: Consume) -> Callable[..., Any]:
+    prefix = f"{path}." if path else ""
+
+    def watch(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        calls[path] += 1
+        if len(args) != 1 or not isinstance(args[0], Tensor) or not isinstance(output, Tensor):
+            raise UnwatchableError(f"{path} is not called with one tensor")
+        a = args[0].detach()
+        version = a._version
+
+        def take(b: Tensor) -> None:
+            if a._version != version or len(a) != len(b):
+                raise UnwatchableError(f"the input of {path} is overwritten after use")
+            with torch.no_grad():
+                for name, contribution in rule(module, a, b).items():
+                    consume(prefix + name, contribution)
+
+        if output.requires_grad:
+            output.register_hook(take)
+            return None
+        return cast(Tensor, _Tap.apply(output.clone() if output._is_view() else output, anchor.to(output.device), take))
+
+    return watch

@@ -1,0 +1,136 @@
+"""Which passes over the batches a request takes, in what order, from the same starting point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowprune.core.errors import invalid
+from flowprune.objectives.batch import inputs_of
+from flowprune.signals.activations import recorded
+from flowprune.signals.as_found import Restore
+from flowprune.signals.batches import Counted, part, read
+from flowprune.signals.fisher import fisher_pass
+from flowprune.signals.gradient import FirstPass, Loss, finite_losses, first_pass, loss_of, mean_loss
+from flowprune.signals.hessian import second_pass, twice_differentiable
+from flowprune.signals.signals import Mode
+
+Fields = dict[str, Any]
+"""Fields of :class:`flowprune.signals.Signals` by name."""
+FIRST_SWEEP = frozenset({"gradient", "hessian_gradient", "minibatch_fisher", "activations"})
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is to be found out about which model.
+
+    Attributes:
+        model: Already in the mode it is to run in.
+        objective: The mean loss.
+        params: Its trainable parameters by name.
+        needs: What is asked for; see :func:`flowprune.signals.gather`.
+        mode: The mode.
+        micro_batch: Most examples at a time where batches may be split.
+    """
+
+    model: nn.Module
+    objective: Loss
+    params: Mapping[str, nn.Parameter]
+    needs: frozenset[str]
+    mode: Mode
+    micro_batch: int
+
+    @property
+    def part(self) -> int | None:
+        """Examples per part in the second pass, or ``None`` where batches stay whole.
+
+        A batch may be split if its loss is a mean over examples and the examples do not meet in the model.
+        """
+        return self.micro_batch if self.mode == "eval" and hasattr(self.objective, "per_example") else None
+
+
+def sweep(request: Request, batches: Iterable[Any], rewind: Restore) -> Fields:
+    """Run the passes. Batches are read once, and kept only if there is more than one pass.
+
+    ``rewind`` puts buffers and random state back, so that every pass meets the same function.
+    """
+    needs = request.needs
+    source = read(batches, request.model)
+    leading = next(source)
+    kept: Iterable[Counted] = chain([leading], source)
+    if "hessian_gradient" in needs or ("fisher" in needs and needs & FIRST_SWEEP):
+        kept = list(kept)
+    fields: Fields = {"example_inputs": examples(leading)}
+    with ExitStack() as stack:
+        if "hessian_gradient" in needs:
+            stack.enter_context(twice_differentiable())
+        if needs & FIRST_SWEEP:
+            rewind()
+            fields |= _first(request, kept, rewind)
+        if "fisher" in needs:
+            rewind()
+            fields |= _fisher(request, kept)
+    return fields
+
+
+def _first(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fields:
+    """The sweep that every signal but the Fisher diagonal begins with, and the second that H g takes."""
+    if request.needs & FIRST_SWEEP == frozenset({"activations"}):
+        return _forward_only(request, batches)
+    squares = "minibatch_fisher" in request.needs
+    with recorded(request.model, active="activations" in request.needs) as moments:
+        first = first_pass(request.model, request.objective, batches, request.params, squares=squares)
+    fields: Fields = {"gradient": first.gradient, "minibatch_fisher": first.squares}
+    fields |= {"activations": moments(), "loss": first.loss, "samples": sum(first.sizes)}
+    if "hessian_gradient" in request.needs:
+        rewind()
+        fields["hessian_gradient"] = _second(request, batches, first)
+    return fields
+
+
+def _second(request: Request, batches: Iterable[Counted], first: FirstPass) -> dict[str, Tensor]:
+    model, objective, params = request.model, request.objective, request.params
+    forward_mode = request.mode == "eval"  # batch statistics are updated in place, which functorch refuses
+    return second_pass(
+        model, objective, list(batches), params, first, micro_batch=request.part, forward_mode=forward_mode
+    )
+
+
+@torch.no_grad()
+def _forward_only(request: Request, batches: Iterable[Counted]) -> Fields:
+    losses: list[Tensor] = []
+    sizes: list[int] = []
+    with recorded(request.model) as moments:
+        for counted in batches:
+            losses.append(loss_of(request.objective, request.model, counted.batch))
+            sizes.append(counted.size)
+    return {"activations": moments(), "loss": mean_loss(finite_losses(losses), sizes), "samples": sum(sizes)}
+
+
+def _fisher(request: Request, batches: Iterable[Counted]) -> Fields:
+    per_example = getattr(request.objective, "per_example", None)
+    if per_example is None:
+        rule = "one that has per_example when needs has 'fisher'"
+        todo = "Use flowprune.objectives.Objective(name, per_example), with (forward, batch) -> Tensor[n]."
+        raise invalid("gather(objective=)", rule, request.objective, todo)
+    fisher, losses, sizes = fisher_pass(
+        request.model, per_example, batches, request.params, micro_batch=request.micro_batch
+    )
+    return {"fisher": fisher, "loss": mean_loss(losses, sizes), "samples": sum(sizes)}
+
+
+def examples(counted: Counted) -> Any:
+    """At most two examples of a batch's inputs, or ``None`` where they are not told apart from targets.
+
+    Example:
+        >>> examples(Counted(0, (torch.zeros(5, 3), torch.zeros(5)), 5)).shape
+        torch.Size([2, 3])
+    """
+    few = part(counted, 0, 2)
+    return inputs_of(few) if isinstance(few, dict) or (isinstance(few, tuple) and len(few) == 2) else few
