@@ -25,6 +25,9 @@ ATTRIBUTE = "_flowprune_masks"
 _KEPT: Any = WeakIdKeyDictionary()  # parameter -> its mask, as a tensor of the parameter's type
 _HOOK: list[RemovableHandle] = []  # the one optimizer hook, once the first mask is applied
 
+Kept = tuple[tuple[int, Tensor], ...]
+"""For each axis that shrinks: the axis, and the positions kept."""
+
 
 class Keeper:
     """Holds the masks of one model's parameters; copies and pickles with the model and goes on keeping."""
@@ -54,6 +57,12 @@ class Keeper:
         """Multiply every masked parameter by its mask."""
         for param, mask in self.pairs:
             param.mul_(mask.to(param.device, param.dtype))
+
+    def follow_cut(self, replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]) -> None:
+        """Keep what is left after channels were removed: the same masks, at the positions that stay."""
+        self.release()
+        self.pairs, self._handles = [_cut(pair, replaced) for pair in self.pairs], []
+        self._enlist()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"pairs": self.pairs}
@@ -147,6 +156,19 @@ def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                 masks.append(mask if tensor.dtype == mask.dtype else mask.to(tensor.dtype))
     if tensors:
         torch._foreach_mul_(tensors, masks)
+
+
+def _cut(
+    pair: tuple[nn.Parameter, Tensor], replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]
+) -> tuple[nn.Parameter, Tensor]:
+    param, mask = pair
+    if param not in replaced:
+        return pair
+    new, axes = replaced[param]
+    for axis, kept in axes:
+        if mask.shape[axis] != 1:  # an axis of one entry is spread over the parameter's
+            mask = mask.index_select(axis, kept.to(mask.device))
+    return new, mask
 
 
 def _alike(value: Any, param: Tensor) -> bool:

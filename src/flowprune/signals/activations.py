@@ -22,12 +22,14 @@ class _Sums:
         self.second = torch.zeros(channels, dtype=torch.float64)
         self.count = 0
 
-    def add(self, rows: Tensor) -> None:
-        """Take in ``(entries, channels)``."""
-        # Sums over one call stay in the output's own precision, which a GPU or MPS adds in a cascade.
-        self.first += rows.sum(0).to("cpu", torch.float64)
-        self.second += rows.square().sum(0).to("cpu", torch.float64)
-        self.count += len(rows)
+    def add(self, values: Tensor, *, second: bool) -> None:
+        """Take in an output whose channels are on axis 1, or else on the last."""
+        x = values.flatten(2) if second and values.ndim > 2 else values.reshape(-1, values.shape[-1])
+        axes = (0, 2) if x.ndim == 3 else (0,)
+        squares = torch.linalg.vecdot(x, x).sum(0) if x.ndim == 3 else x.square().sum(0)
+        self.first += x.sum(axes).to("cpu", torch.float64)
+        self.second += squares.to("cpu", torch.float64)
+        self.count += values.numel() // len(self.first)
 
 
 @contextmanager
@@ -76,8 +78,7 @@ def _noting(name: str, sums: dict[str, _Sums], dtypes: dict[str, torch.dtype]) -
             return
         values = output.detach()
         second = values.ndim >= 4 or isinstance(module, CHANNELS_SECOND)
-        rows = (values.movedim(1, -1) if second else values).reshape(-1, values.shape[1 if second else -1])
-        dtypes[name] = rows.dtype
-        sums.setdefault(name, _Sums(rows.shape[1])).add(rows)
+        dtypes[name] = values.dtype
+        sums.setdefault(name, _Sums(values.shape[1 if second else -1])).add(values, second=second)
 
     return note

@@ -8,8 +8,9 @@ quotient does not approach the product at any step size.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -101,11 +102,17 @@ def _refuse_dead_ends(gradient: Sequence[Tensor]) -> None:
 
 @contextmanager
 def twice_differentiable() -> Generator[None]:
-    """Attention by its mathematics: its fused kernels have neither forward mode nor a second derivative."""
+    """Attention by its mathematics, and compiled models uncompiled.
+
+    Fused attention kernels have neither forward mode nor a second derivative; compiled graphs have no second.
+    """
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)
-        with sdpa_kernel(SDPBackend.MATH):
+        with ExitStack() as stack:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it takes a second
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

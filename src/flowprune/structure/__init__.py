@@ -1,0 +1,29 @@
+"""Channels: what can be removed, the removal, and what it saves."""
+
+from flowprune.structure.channels import Channels
+from flowprune.structure.cost import Cost, measure_cost
+from flowprune.structure.cut import CutPlan, cut_
+from flowprune.structure.latency import Latency, latency
+from flowprune.structure.masked import masked_tensors
+from flowprune.structure.records import Refusal, Trace
+from flowprune.structure.remove import remove
+from flowprune.structure.slicing import slice_layout
+from flowprune.structure.trace import trace
+from flowprune.structure.verify import same_function
+
+__all__ = [
+    "Channels",
+    "Cost",
+    "CutPlan",
+    "Latency",
+    "Refusal",
+    "Trace",
+    "cut_",
+    "latency",
+    "masked_tensors",
+    "measure_cost",
+    "remove",
+    "same_function",
+    "slice_layout",
+    "trace",
+]

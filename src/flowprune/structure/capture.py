@@ -1,0 +1,223 @@
+"""From a model to a graph of ATen operations, without touching the model."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.export.graph_signature import InputKind
+from torch.fx import Graph
+from torch.overrides import TorchFunctionMode
+
+from flowprune.core.errors import PruningError
+from flowprune.structure.call import PYTORCH
+from flowprune.structure.example import Example
+from flowprune.structure.value import Leaf
+
+Mode = Literal["eval", "train"]
+KINDS: dict[InputKind, Literal["parameter", "buffer", "constant"]] = {
+    InputKind.PARAMETER: "parameter",
+    InputKind.BUFFER: "buffer",
+    InputKind.CONSTANT_TENSOR: "constant",
+}
+
+
+class CaptureError(PruningError):
+    """A model that ``torch.export`` cannot capture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """A graph, and what its placeholders are.
+
+    Attributes:
+        graph: Of ATen operations, in order of execution.
+        leaves: The model's tensors by placeholder name; tied tensors have one name, the first.
+    """
+
+    graph: Graph
+    leaves: Mapping[str, Leaf]
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The parameters that no operation reads."""
+        read: dict[str, bool] = {}
+        for node in self.graph.nodes:
+            leaf = self.leaves.get(node.name) if node.op == "placeholder" else None
+            if leaf is not None and leaf.kind == "parameter":
+                read[leaf.name] = read.get(leaf.name, False) or len(node.users) > 0
+        return tuple(name for name, used in read.items() if not used)
+
+
+class Deadline(TorchFunctionMode):
+    """Raises at the first PyTorch call after a moment in time, so that no capture goes on for ever."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise where time is up.
+
+        Raises:
+            PruningError: it is.
+        """
+        if time.monotonic() > self.end:
+            raise PruningError(
+                f"trace(time_limit=) stopped after {self.seconds:g} s; nothing was changed. "
+                "Pass smaller example_inputs, or a larger time_limit."
+            )
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.check()
+        return func(*args, **(kwargs or {}))
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """A deep copy without the user's hooks, which neither see nor slow what is tried on it.
+
+    PyTorch's own hooks stay: some compute a weight.
+
+    Raises:
+        PruningError: the model cannot be copied.
+    """
+    try:
+        twin = copy.deepcopy(model)
+    except Exception as error:
+        raise PruningError(
+            f"trace(model=) must be a model that copy.deepcopy can copy; it raised {type(error).__name__}: {error}. "
+            "Remove tensors with a gradient history from its attributes."
+        ) from error
+    for module in twin.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if not _is_torch(hook)]:
+                del hooks[key]
+    return twin
+
+
+def _is_torch(hook: object) -> bool:
+    owner = getattr(hook, "__module__", None) or type(hook).__module__
+    return owner.partition(".")[0] == "torch"
+
+
+def capture(model: nn.Module, example: Example, *, mode: Mode, deadline: Deadline) -> Captured:
+    """The graph of a forward pass as ``torch.export`` (non-strict) sees it. ``model`` is a copy: its mode changes.
+
+    Raises:
+        PruningError: the model cannot be exported; the error names the line of the model's code.
+    """
+    model.train(mode == "train")
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(), torch.no_grad(), _quiet(), deadline:
+            warnings.simplefilter("ignore")
+            program = torch.export.export(model, example.args, example.kwargs or None, strict=False)
+    except PruningError:
+        raise
+    except Exception as error:
+        raise CaptureError(_explained(error)) from error
+    names = canonical(model)
+    leaves: dict[str, Leaf] = {}
+    for spec in program.graph_signature.input_specs:
+        kind = KINDS.get(spec.kind)
+        if kind is not None and spec.target is not None:
+            tensor = _tensor(model, spec.target)
+            ndim = tensor.dim() if tensor is not None else 0
+            leaves[spec.arg.name] = Leaf(names.get(spec.target, spec.target), kind, tuple(range(ndim)))
+    return Captured(program.graph, leaves)
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Settings of a capture, put back afterwards.
+
+    The fused transformer kernel of evaluation mode would hide every layer in one operation; the exporter would print
+    whole graphs on standard error before it raises.
+    """
+    fused, silenced = torch.backends.mha.get_fastpath_enabled(), logging.root.manager.disable
+    torch.backends.mha.set_fastpath_enabled(False)
+    logging.disable(max(logging.ERROR, silenced))
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        logging.disable(silenced)
+
+
+def canonical(model: nn.Module) -> dict[str, str]:
+    """For every name of a parameter or buffer, the first name of the same tensor.
+
+    Example:
+        >>> a, b = nn.Linear(2, 2), nn.Linear(2, 2)
+        >>> b.weight = a.weight
+        >>> canonical(nn.Sequential(a, b))["1.weight"]
+        '0.weight'
+    """
+    first: dict[int, str] = {}
+    names: dict[str, str] = {}
+    every = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    for name, tensor in every:
+        names[name] = first.setdefault(id(tensor), name)
+    return names
+
+
+def depthwise(model: nn.Module) -> frozenset[str]:
+    """The weights of convolution modules with one group per input channel, which can shrink ``groups``."""
+    names = canonical(model)
+    found: dict[str, bool] = {}
+    for prefix, module in model.named_modules():
+        weight = module._parameters.get("weight")
+        if weight is None:
+            continue
+        name = names[f"{prefix}.weight" if prefix else "weight"]
+        fits = isinstance(module, nn.modules.conv._ConvNd) and module.groups == module.in_channels
+        found[name] = found.get(name, True) and fits
+    return frozenset(name for name, fits in found.items() if fits)
+
+
+def _tensor(model: nn.Module, name: str) -> Tensor | None:
+    owner, _, attribute = name.rpartition(".")
+    try:
+        tensor = getattr(model.get_submodule(owner), attribute)
+    except AttributeError:
+        return None
+    return tensor if isinstance(tensor, Tensor) else None
+
+
+def _explained(error: Exception) -> str:
+    """Which line of the model could not be captured, and what to write instead."""
+    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    branch = "DataDependent" in type(error).__name__ or "data-dependent" in str(error)
+    todo = (
+        "The code branches on the values of a tensor: use torch.where, or take the branch outside the model."
+        if branch
+        else "torch.export.export(model, args, strict=False) must work; check that example_inputs fit the model."
+    )
+    return (
+        f"trace(model=) must be a model that torch.export can capture; {type(error).__name__}{user_line(error)}: "
+        f"{first} {todo}"
+    )
+
+
+def user_line(error: BaseException) -> str:
+    """Where in the user's code an error arose: the last frame that is neither PyTorch's nor this package's."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_library(f.filename)]
+    return f" at {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
+
+
+def _is_library(filename: str) -> bool:
+    return filename.startswith((PYTORCH, str(Path(__file__).parent), "<")) or Path(filename).name == "contextlib.py"

@@ -1,0 +1,75 @@
+"""The channel granularity: a unit is an output channel with everything that belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from flowprune.core.errors import invalid
+from flowprune.core.units import Layout, UnitGroup, rows
+from flowprune.signals import Signals
+from flowprune.structure.trace import trace
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """Prune whole output channels: filters with their biases, norms, and the slices that read them.
+
+    Which channels live and die together is traced from the model (see :func:`flowprune.structure.trace`): layers
+    that write to one residual stream form one group. The last layer's outputs are never offered. The denominator of
+    a sparsity is the number of units offered.
+
+    Signals built by hand, without a model, have the rows of every tensor with two or more axes as units.
+
+    Attributes:
+        example_inputs: What the model is called with; by default the inputs that the signals were gathered with.
+        skip: Patterns (``fnmatch``) of group names that are not offered, so not counted either.
+
+    Raises:
+        ValueError: a pattern fits no parameter of the model.
+
+    Example:
+        >>> import torch
+        >>> signals = Signals(params={"a.weight": torch.ones(3, 2), "b.weight": torch.ones(2, 3)})
+        >>> {name: group.size for name, group in Channels(skip=("b.*",)).layout(signals).items()}
+        {'a.weight': 3}
+    """
+
+    example_inputs: object = field(default=None, repr=False)
+    skip: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.skip, str):
+            raise invalid("Channels(skip=)", "a tuple of patterns", self.skip, f"Write skip=({self.skip!r},).")
+
+    @property
+    def name(self) -> str:
+        """The word used in specs and reports."""
+        return "channels"
+
+    def layout(self, signals: Signals) -> Layout:
+        """The groups of the signals' model, in order of execution.
+
+        Raises:
+            ValueError: there is a model and no example inputs, or a pattern of ``skip`` fits nothing.
+            PruningError: the model cannot be traced.
+        """
+        model = signals.model
+        groups = _rows(signals) if model is None else self._traced(model, signals)
+        for pattern in self.skip:
+            if not any(fnmatchcase(name, pattern) for name in {*signals.params, *groups}):
+                raise invalid("Channels(skip=)", "patterns of parameter names", pattern, f"There are {list(groups)}.")
+        return {n: g for n, g in groups.items() if not any(fnmatchcase(n, pattern) for pattern in self.skip)}
+
+    def _traced(self, model: nn.Module, signals: Signals) -> Layout:
+        inputs = self.example_inputs if self.example_inputs is not None else signals.example_inputs
+        if inputs is None:
+            rule = "what the model is called with"
+            raise invalid("Channels(example_inputs=)", rule, None, "Pass two examples of the model's input.")
+        return trace(model, inputs).groups
+
+
+def _rows(signals: Signals) -> dict[str, UnitGroup]:
+    return {name: rows(name, tensor.shape[0]) for name, tensor in signals.params.items() if tensor.dim() >= 2}

@@ -1,0 +1,142 @@
+"""The cut itself: smaller tensors in the same modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from flowprune.core.errors import PruningError
+from flowprune.core.units import Layout
+from flowprune.structure.attributes import fix_attributes
+from flowprune.structure.memory import recall, remember, signature_of
+from flowprune.structure.records import Trace
+from flowprune.structure.slicing import Kept, check_masks, removed_positions, slice_trace
+
+
+class CutPlan(Mapping[str, Kept]):
+    """What was cut: for each tensor that shrank, the positions kept along its axes.
+
+    Attributes:
+        replaced: For each parameter object that left the model, its successor and the positions kept: what an
+            optimizer needs to follow (:func:`flowprune.core.optimizer_state.follow`).
+    """
+
+    def __init__(self, kept: Mapping[str, Kept], replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]) -> None:
+        self._kept = dict(kept)
+        self.replaced = dict(replaced)
+
+    def __getitem__(self, name: str) -> Kept:
+        return self._kept[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) -> CutPlan:
+    """Remove masked units from a model in place: same object, same module names, smaller tensors.
+
+    Each tensor is cut once, along all its axes. Parameters are new objects (one per tied set), so that a graph that
+    autograd still holds stays right; ``requires_grad``, attributes and the sliced ``.grad`` are kept.
+
+    Args:
+        model: Changed in place, after everything has been checked.
+        layout: Of this model: a trace, or what :func:`~flowprune.structure.slicing.slice_layout` gave after a cut.
+        masks: Boolean ``(group.size,)`` by group name, True = kept. Groups that are not named stay whole.
+
+    Raises:
+        ValueError: a name is no group, or a mask has another length.
+        PruningError: a mask empties a group, or the layout belongs to another model.
+
+    Example:
+        >>> from flowprune.structure.trace import trace
+        >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> plan = cut_(model, trace(model, torch.ones(1, 3)), {"0.weight": torch.tensor([True, False, True, True])})
+        >>> model[0].out_features, model[2].weight.shape, plan["0.bias"][0][1]
+        (3, torch.Size([2, 3]), tensor([0, 2, 3]))
+    """
+    groups = layout.groups if isinstance(layout, Trace) else layout
+    known, signature = recall(model), signature_of(model)
+    check_masks(groups, masks)
+    tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    kept = {name: tuple(axes.items()) for name, axes in _kept(groups, masks, tensors).items()}
+    new = {id(tensors[name]): _smaller(tensors[name], axes) for name, axes in kept.items()}
+    for module in model.modules():
+        if _swap(module, new):
+            fix_attributes(module)
+    replaced: dict[nn.Parameter, tuple[nn.Parameter, Kept]] = {}
+    for name, axes in kept.items():
+        old, successor = tensors[name], new[id(tensors[name])]
+        if isinstance(old, nn.Parameter) and isinstance(successor, nn.Parameter):
+            replaced[old] = (successor, axes)
+    _tell(model, replaced)
+    if known is not None and signature is not None and all(groups[n] is known.groups.get(n) for n in masks):
+        remember(model, slice_trace(known, masks, kept), signature)  # the next round need not trace again
+    return CutPlan(kept, replaced)
+
+
+def _kept(layout: Layout, masks: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, dict[int, Tensor]]:
+    """For each tensor and axis, the positions that stay."""
+    result: dict[str, dict[int, Tensor]] = {}
+    for (name, axis), gone in removed_positions(layout, masks).items():
+        tensor = tensors.get(name)
+        if tensor is None or axis >= tensor.dim() or int(gone[-1]) >= tensor.shape[axis]:
+            shape = "no such tensor" if tensor is None else f"shape {tuple(tensor.shape)}"
+            raise PruningError(
+                f"cut_(layout=) must be the layout of this model; it cuts axis {axis} of {name!r} at {int(gone[-1])}, "
+                f"the model has {shape}. Trace the model again, or use slice_layout after every cut."
+            )
+        stays = torch.ones(tensor.shape[axis], dtype=torch.bool)
+        stays[gone] = False
+        if not bool(stays.any()):
+            raise PruningError(
+                f"cut_(masks=) must leave something of every tensor; axis {axis} of {name!r} is emptied."
+            )
+        result.setdefault(name, {})[axis] = stays.nonzero().flatten()
+    return result
+
+
+def sliced(tensor: Tensor, axes: Kept) -> Tensor:
+    """The kept positions of a tensor: one ``index_select`` per axis, the one that loses most first."""
+    result = tensor.detach()
+    for axis, kept in sorted(axes, key=lambda item: len(item[1]) / max(tensor.shape[item[0]], 1)):
+        result = result.index_select(axis, kept.to(tensor.device))
+    if tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
+        result = result.contiguous(memory_format=torch.channels_last)
+    return result
+
+
+def _smaller(old: Tensor, axes: Kept) -> Tensor:
+    if not isinstance(old, nn.Parameter):
+        return sliced(old, axes)
+    new = nn.Parameter(sliced(old, axes), requires_grad=old.requires_grad)
+    for key, value in vars(old).items():
+        setattr(new, key, value)
+    if old.grad is not None:
+        new.grad = sliced(old.grad, axes)
+    return new
+
+
+def _swap(module: nn.Module, new: Mapping[int, Tensor]) -> bool:
+    """Put the new tensors in the place of the old ones, and say whether there were any."""
+    found = False
+    for store in (module._parameters, module._buffers):
+        for key, tensor in store.items():
+            if tensor is not None and id(tensor) in new:
+                cast("dict[str, Tensor | None]", store)[key] = new[id(tensor)]
+                found = True
+    return found
+
+
+def _tell(model: nn.Module, replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]) -> None:
+    """Things that modules carry and that hold parameters (masks that keep zeros) may follow a cut as well."""
+    for module in model.modules():
+        for carried in list(module.__dict__.values()):
+            follow = getattr(carried, "follow_cut", None)
+            if callable(follow):
+                follow(replaced)

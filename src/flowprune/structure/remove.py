@@ -1,0 +1,86 @@
+"""Physical removal: a smaller model that computes what the masked one computes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from flowprune.core.errors import PruningError, invalid
+from flowprune.structure.cut import cut_
+from flowprune.structure.decision import Slices, decide
+from flowprune.structure.example import Example
+from flowprune.structure.masked import zero_, zero_units_
+from flowprune.structure.memory import recall
+from flowprune.structure.records import Trace
+from flowprune.structure.slicing import check_masks
+from flowprune.structure.trace import TIME_LIMIT, trace
+from flowprune.structure.verify import compare
+
+
+def remove(
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    *,
+    example_inputs: object = None,
+    verify: bool = True,
+    time_limit: float = TIME_LIMIT,
+) -> nn.Module:
+    """A smaller copy of a model without its masked channels: same class, same module names; the model is untouched.
+
+    The copy computes what the masked model computes, up to rounding, in evaluation and in training mode; by default
+    that is tried on the example inputs before anything is returned. What the engine cannot prove stays whole, see
+    :func:`flowprune.structure.trace`.
+
+    Args:
+        model: Any module that ``torch.export`` captures without strict mode.
+        masks: From ``select`` with channel granularity: units go as a whole. Or a plain dictionary of boolean
+            vectors by weight name: such a mask names one weight, whose channel is removed where nothing else feeds
+            it (residual streams), and becomes zero in the smaller model, with its own bias and norm, where
+            something does.
+        example_inputs: What the model is called with. May be left out after
+            ``Channels(example_inputs=...)`` has traced this very model; nothing is verified then.
+        verify: Whether to compare the two models on the example inputs, in double precision.
+        time_limit: Seconds that a trace may take.
+
+    Raises:
+        ValueError: masks of another model, of wrong length, or of single weights.
+        PruningError: a layer would be emptied, the model cannot be captured, or the two models differ.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> small = remove(model, {"0.weight": torch.tensor([True, False, True])}, example_inputs=torch.ones(1, 2))
+        >>> small[0].weight.shape, small[2].weight.shape, model[0].weight.shape
+        (torch.Size([2, 2]), torch.Size([1, 2]), torch.Size([3, 2]))
+    """
+    found = _found(model, example_inputs, time_limit)
+    decision = decide(model, found, masks)
+    check_masks(found.groups, decision.units)
+    small = copy.deepcopy(model)
+    _zero(small, decision.zeroed)
+    masked = copy.deepcopy(small) if verify and example_inputs is not None else None
+    cut_(small, found, decision.units)
+    if masked is not None:
+        zero_units_(masked, found.groups, decision.units)
+        compare(masked, copy.deepcopy(small), Example.of(example_inputs))
+    return small
+
+
+def _found(model: nn.Module, example_inputs: object, time_limit: float) -> Trace:
+    if example_inputs is not None:
+        return trace(model, example_inputs, time_limit=time_limit)
+    found = recall(model)
+    if found is None:
+        rule = "what the model is called with, unless Channels(...) has just traced this model"
+        raise invalid("remove(example_inputs=)", rule, None, "Pass two examples of the model's input.")
+    return found
+
+
+def _zero(model: nn.Module, slices: Slices) -> None:
+    params = dict(model.named_parameters())
+    for name, axis, positions in slices:
+        if name not in params:
+            raise PruningError(f"remove(masks=) must name parameters; {name!r} is a buffer and cannot be masked.")
+        zero_(params[name], axis, positions)

@@ -1,0 +1,174 @@
+"""Operations that treat every entry alone, and those that pair the entries of two tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from flowprune.structure.atoms import Ints
+from flowprune.structure.call import Call
+from flowprune.structure.ledger import Ledger, Unexplained
+from flowprune.structure.value import Dim, Maker, Value
+
+FIXED = "it pairs channels with a tensor whose size cannot shrink"
+SPREAD = "it adds a value that is spread over all channels"
+
+
+def keeps_zero(ledger: Ledger, call: Call) -> Value:
+    """f(0) = 0: relu, gelu, silu, tanh, dropout, abs, neg, ..."""
+    del ledger
+    return Value(call.shape, call.first.dims)
+
+
+def breaks_zero(ledger: Ledger, call: Call) -> Value:
+    """f(0) is another finite number: sigmoid, exp, cos, softplus, ..."""
+    del ledger
+    return _broken(call, "f(0) is not 0, so a cut channel would not be zero behind it")
+
+
+def bounded(ledger: Ledger, call: Call) -> Value:
+    """Clamp and hardtanh: zero stays zero where it lies between the bounds."""
+    low = call.get("min") if "min" in call.arguments else call.get("min_val")
+    high = call.get("max") if "max" in call.arguments else call.get("max_val")
+    if isinstance(low, Value) or isinstance(high, Value):
+        raise Unexplained("its bounds are tensors")
+    inside = (low is None or low <= 0) and (high is None or high >= 0)
+    return keeps_zero(ledger, call) if inside else _broken(call, "it moves zero into its bounds")
+
+
+def threshold(ledger: Ledger, call: Call) -> Value:
+    """X where x > threshold, else a value."""
+    if call["value"] == 0 or call["threshold"] < 0:
+        return keeps_zero(ledger, call)
+    return _broken(call, "it replaces zero by another value")
+
+
+def power(ledger: Ledger, call: Call) -> Value:
+    """X to a positive number."""
+    exponent = call.get("exponent")
+    if isinstance(call["self"], Value) and isinstance(exponent, (int, float)) and exponent > 0:
+        return keeps_zero(ledger, call)
+    raise Unexplained("a power that is not a positive number")
+
+
+def prelu(ledger: Ledger, call: Call) -> Value:
+    """Relu with a learned slope, one for all or one per channel."""
+    x: Value = call["self"]
+    slope: Value = call["weight"]
+    if slope.leaf is None:
+        raise Unexplained("its slopes are computed")
+    if slope.shape and len(x.shape) > 1 and slope.shape[0] == x.shape[1]:
+        ledger.link(x.dims[1], ledger.axis(slope.leaf, 0, slope.shape[0], "input"))
+    return Value(call.shape, x.dims)
+
+
+def addition(ledger: Ledger, call: Call) -> Value:
+    """add, sub, rsub: zero where both are. A parameter is a bias, zeroed with the unit."""
+    left, right = call["self"], call["other"]
+    if isinstance(right, (int, float)):
+        same = right == 0 and call.op != "aten.rsub"
+        return Value(call.shape, left.dims) if same else _broken(call, "it adds a number to a cut channel")
+    return _paired(ledger, call, left, right, product=False)
+
+
+def product(ledger: Ledger, call: Call) -> Value:
+    """mul: zero where one of the two is. A parameter is a scale."""
+    left, right = call["self"], call["other"]
+    if isinstance(right, (int, float)):
+        return Value(call.shape, left.dims)
+    return _paired(ledger, call, left, right, product=True)
+
+
+def quotient(ledger: Ledger, call: Call) -> Value:
+    """Div by a number, or by a tensor that is the same for all channels."""
+    left, right = call["self"], call["other"]
+    if isinstance(right, (int, float)):
+        return Value(call.shape, left.dims)
+    divisor = ledger.data(call.node, right)
+    if any(dim is not None for dim in divisor.dims):
+        raise Unexplained("it divides by channels, which may be zero")
+    return _paired(ledger, call, left, divisor, product=True)
+
+
+def _paired(ledger: Ledger, call: Call, left: Value, right: Value, *, product: bool) -> Value:
+    """Two tensors, broadcast against each other; paired dimensions become one."""
+    values = [_operand(ledger, call, one, other, product=product) for one, other in ((left, right), (right, left))]
+    dims = [meet(ledger, call, aligned, product=product) for aligned in _aligned(values, len(call.shape))]
+    for value, other in ((left, right), (right, left)):
+        if value.leaf is not None:
+            _owned(ledger, value, other)
+    return Value(call.shape, tuple(dims))
+
+
+def _operand(ledger: Ledger, call: Call, value: Value, other: Value, *, product: bool) -> Value:
+    """An operand; a tensor of the model belongs to whoever owns the other operand."""
+    if value.leaf is None:
+        return value
+    follows = all(dim.follows for dim in other.dims if dim is not None)
+    found = ledger.data(call.node, value, "norm" if product else "bias", scored=product and not follows)
+    partners = _aligned([found, other], max(len(found.shape), len(other.shape)))[-len(found.shape) :]
+    dims = [
+        dim if dim is None or partner is None or partner.size != dim.size else replace(dim, owners=partner.owners)
+        for (dim, _), (partner, _) in partners[: len(found.shape)]
+    ]
+    return Value(found.shape, tuple(dims))
+
+
+def _aligned(values: Sequence[Value], ndim: int) -> list[list[tuple[Dim | None, int]]]:
+    """For each dimension of the result, what each operand brings: its dimension and size (1: it is spread)."""
+    padded = [
+        [(None, 1)] * (ndim - len(value.shape)) + list(zip(value.dims, value.shape, strict=True)) for value in values
+    ]
+    return [list(column) for column in zip(*padded, strict=True)]
+
+
+def meet(
+    ledger: Ledger, call: Call, operands: Sequence[tuple[Dim | None, int]], *, product: bool = False
+) -> Dim | None:
+    """Make the operands' dimensions one, and carry the zero proof over.
+
+    An operand of size one is spread over the channels: it scales them (still zero) or adds to them (no longer).
+    """
+    size = max(size for _, size in operands)
+    for dim, own in operands:
+        if dim is not None and own < size:
+            ledger.freeze(dim.atoms)  # one channel for all: without it nothing would be left
+    dims = [dim for dim, own in operands if dim is not None and own == size]
+    if not dims:
+        return None
+    if any(dim is None and own == size for dim, own in operands):
+        ledger.refuse(call.node, FIXED, [dim.atoms for dim in dims])
+    for other in dims[1:]:
+        ledger.atoms.unify(dims[0].atoms, other.atoms)
+    breaks = tuple(item for dim in dims for item in dim.breaks)
+    if product and any(not dim.breaks for dim in dims):
+        breaks = ()
+    result = Dim(dims[0].atoms, breaks, _common(dims), all(dim.follows for dim in dims))
+    spread = not product and any(own < size for _, own in operands)
+    return result.broken(call.node, SPREAD) if spread else result
+
+
+def _common(dims: Sequence[Dim]) -> dict[Maker, Ints]:
+    """The weights that own all of these alike: f(x) + x is still the filter's own, conv1 + conv2 is nobody's."""
+    return {
+        maker: positions
+        for maker, positions in dims[0].owners.items()
+        if all(maker in dim.owners and np.array_equal(dim.owners[maker], positions) for dim in dims[1:])
+    }
+
+
+def _owned(ledger: Ledger, value: Value, other: Value) -> None:
+    """A parameter that is added to, or multiplied with, what one weight made belongs to that weight."""
+    offset = len(other.shape) - len(value.shape)
+    if value.leaf is None or not value.parameter:
+        return
+    for dim, size in enumerate(value.shape):
+        if dim + offset >= 0 and size == other.shape[dim + offset]:
+            ledger.own(other.dims[dim + offset], value.leaf, dim)
+
+
+def _broken(call: Call, reason: str) -> Value:
+    dims = tuple(dim if dim is None else dim.broken(call.node, reason) for dim in call.first.dims)
+    return Value(call.shape, dims)

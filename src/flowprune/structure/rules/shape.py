@@ -1,0 +1,164 @@
+"""Operations that move entries without changing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from flowprune.structure.call import Call
+from flowprune.structure.ledger import Ledger, Unexplained
+from flowprune.structure.rules.pooling import axes
+from flowprune.structure.value import Dim, Value
+
+
+def same(ledger: Ledger, call: Call) -> Value:
+    """contiguous, clone, detach, to, type_as, ...: the tensor itself, a parameter still a parameter."""
+    del ledger
+    return call.first
+
+
+def permute(ledger: Ledger, call: Call) -> Value:
+    """permute, transpose, t, movedim of two axes."""
+    del ledger
+    x = call.first
+    ndim = len(x.shape)
+    if call.get("dims") is not None:
+        order = list(axes(call["dims"], ndim))
+    else:
+        order = list(range(ndim))
+        a, b = (call["dim0"] % ndim, call["dim1"] % ndim) if "dim0" in call.arguments else (0, ndim - 1)
+        order[a], order[b] = order[b], order[a]
+    leaf = None if x.leaf is None else replace(x.leaf, axes=tuple(x.leaf.axes[i] for i in order))
+    return Value(call.shape, tuple(x.dims[i] for i in order), leaf)
+
+
+def reshape(ledger: Ledger, call: Call) -> Value:
+    """view, reshape, flatten, unflatten, squeeze, unsqueeze: the same entries in the same order.
+
+    Where a size of the result is written as a number, the walk cannot see whether the code computes it: it is noted
+    as suspect, and the trace rehearses a cut.
+    """
+    x = call.first
+    written = _written(call)
+    dims: list[Dim | None] = []
+    for inner, outer in blocks(x.shape, call.shape):
+        free = [k for k, o in enumerate(outer) if written.get(o) == -1]
+        parts = [(x.dims[i], x.shape[i]) for i in inner]
+        dims += _regrouped(ledger, parts, [call.shape[o] for o in outer], free)
+    for i, size in written.items():
+        if size != -1:
+            ledger.suspect(call.node, dims[i])
+    return Value(call.shape, tuple(dims))
+
+
+def _written(call: Call) -> dict[int, int]:
+    """The sizes that the call names, by dimension of the result; -1 is computed."""
+    for name in ("size", "shape", "sizes"):
+        sizes = call.get(name)
+        if isinstance(sizes, list):
+            start = int(call["dim"]) % len(call.first.shape) if call.op == "aten.unflatten" else 0
+            return {start + i: int(size) for i, size in enumerate(sizes)}
+    return {}
+
+
+def blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """The smallest runs of dimensions that hold the same entries before and after.
+
+    Example:
+        >>> blocks((2, 8, 4, 4), (2, 128))
+        [([0], [0]), ([1, 2, 3], [1])]
+    """
+    result: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        inner, outer = [], []
+        left = right = 1
+        while True:
+            if i < len(before) and (not inner or left < right):
+                left *= before[i]
+                inner.append(i)
+                i += 1
+            elif j < len(after) and (not outer or right < left):
+                right *= after[j]
+                outer.append(j)
+                j += 1
+            elif left == right:
+                break
+            else:
+                raise Unexplained("its sizes do not divide")
+        result.append((inner, outer))
+    return result
+
+
+def _regrouped(
+    ledger: Ledger, inner: Sequence[tuple[Dim | None, int]], outer: Sequence[int], free: Sequence[int]
+) -> list[Dim | None]:
+    """What the dimensions of one run become: the atom of every entry, and the one dimension that tells them apart.
+
+    Channels that are split over several dimensions shrink along one of them: the one whose size is computed, else
+    the last. The channels at one index of it are then one unit.
+    """
+    carriers = [(i, dim) for i, (dim, _) in enumerate(inner) if dim is not None]
+    for _, single in carriers if len(carriers) > 1 or not outer else []:
+        if single.size == 1:
+            ledger.freeze(single.atoms)
+    carriers = [(i, dim) for i, dim in carriers if dim.size > 1] if len(carriers) > 1 else carriers
+    if not carriers or not outer:
+        return [None] * len(outer)
+    if len(carriers) > 1:
+        raise Unexplained("it mixes two dimensions that shrink")
+    place, dim = carriers[0]
+    if dim.size == 1 and max(outer) == 1:
+        return [dim, *[None] * (len(outer) - 1)]
+    shape = [dim.size if i == place else 1 for i in range(len(inner))]
+    index = np.broadcast_to(np.arange(dim.size).reshape(shape), [size for _, size in inner]).reshape(outer)
+    lines = {a: np.moveaxis(index, a, 0).reshape(size, -1) for a, size in enumerate(outer) if size > 1}
+    for axis, line in lines.items():
+        atoms = dim.atoms[line]
+        if (atoms == atoms[:, :1]).all():
+            return [dim.take(line[:, 0]) if i == axis else None for i in range(len(outer))]
+    axis = next((a for a in free if a in lines), max(lines))
+    atoms = dim.atoms[lines[axis]]
+    ledger.atoms.unify(atoms, np.broadcast_to(atoms[:, :1], atoms.shape))
+    split = replace(dim.take(lines[axis][:, 0]), owners={})
+    return [split if i == axis else None for i in range(len(outer))]
+
+
+def expand(ledger: Ledger, call: Call) -> Value:
+    """expand, expand_as: dimensions of size one repeat, the others stay."""
+    x = call.first
+    new = len(call.shape) - len(x.shape)
+    dims: list[Dim | None] = [None] * new + list(x.dims)
+    for i, dim in enumerate(dims):
+        if dim is not None and dim.size != call.shape[i]:
+            ledger.freeze(dim.atoms)
+            dims[i] = None
+    for i, size in enumerate(call.get("size") or ()):
+        if size != -1:
+            ledger.suspect(call.node, dims[i])
+    return Value(call.shape, tuple(dims))
+
+
+def flip(ledger: Ledger, call: Call) -> Value:
+    """Flip and roll, over dimensions that do not shrink."""
+    del ledger
+    x = call.first
+    if any(x.dims[i] is not None for i in axes(call["dims"], len(x.dims))):
+        raise Unexplained("it reorders channels")
+    return Value(call.shape, x.dims)
+
+
+def pixel_shuffle(ledger: Ledger, call: Call) -> Value:
+    """(C·r², H, W) to (C, H·r, W·r): r² consecutive channels are one unit."""
+    x, channel = call.first, len(call.first.shape) - 3
+    dim, factor = x.dims[channel], int(call["upscale_factor"]) ** 2
+    if any(other is not None for i, other in enumerate(x.dims) if i != channel):
+        raise Unexplained("it moves a dimension that shrinks into space")
+    dims: list[Dim | None] = [None] * len(x.dims)
+    if dim is not None:
+        parts = dim.atoms.reshape(-1, factor)
+        ledger.atoms.unify(parts, np.broadcast_to(parts[:, :1], parts.shape))
+        dims[channel] = replace(dim.take(np.arange(0, dim.size, factor)), owners={})
+    return Value(call.shape, tuple(dims))

@@ -1,0 +1,108 @@
+"""Layouts and traces after a cut, without tracing again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowprune.core.errors import PruningError, invalid, unknown
+from flowprune.core.units import Layout, Member, UnitGroup
+from flowprune.structure.ledger import Owned
+from flowprune.structure.records import Trace
+
+Kept: TypeAlias = tuple[tuple[int, Tensor], ...]
+"""For each axis that shrinks: the axis, and the positions kept, int64 and ascending."""
+
+
+def check_masks(layout: Layout, masks: Mapping[str, Tensor]) -> None:
+    """Raise where a mask is not a boolean vector of its group's size, or keeps nothing.
+
+    Raises:
+        ValueError: its name, type or length is wrong.
+        PruningError: it empties its group.
+    """
+    for name, mask in masks.items():
+        if name not in layout:
+            raise unknown("cut_(masks=): the layout", name, layout)
+        if mask.dtype != torch.bool or mask.shape != (layout[name].size,):
+            got = f"{mask.dtype} of shape {tuple(mask.shape)}"
+            raise invalid(f"cut_(masks=): mask of {name!r}", f"boolean of shape ({layout[name].size},)", got)
+        if not bool(mask.any()):
+            raise PruningError(
+                f"cut_(masks=) must keep at least one unit of every group; {name!r} loses all {mask.numel()}. "
+                "Keep one, or raise the floor in select(...)."
+            )
+
+
+def slice_layout(layout: Layout, masks: Mapping[str, Tensor]) -> dict[str, UnitGroup]:
+    """The layout after a cut: units and positions numbered anew, so that a model is traced once for many rounds.
+
+    Example:
+        >>> from flowprune.core.units import rows
+        >>> after = slice_layout({"w": rows("w", 3)}, {"w": torch.tensor([False, True, True])})
+        >>> after["w"].size, after["w"].members[0].positions
+        (2, tensor([0, 1]))
+    """
+    check_masks(layout, masks)
+    removed = removed_positions(layout, masks)
+    result: dict[str, UnitGroup] = {}
+    for name, group in layout.items():
+        mask = masks[name].cpu() if name in masks else torch.ones(group.size, dtype=torch.bool)
+        number = torch.cumsum(mask, 0) - 1
+        members = [_renumbered(member, mask, number, removed) for member in group.members]
+        kept = tuple(member for member in members if len(member.positions))
+        result[name] = UnitGroup(name, int(mask.sum()), kept)
+    return result
+
+
+def _renumbered(member: Member, mask: Tensor, number: Tensor, removed: Mapping[tuple[str, int], Tensor]) -> Member:
+    stays = mask[member.units]
+    positions = member.positions[stays]
+    gone = removed.get((member.name, member.axis))
+    if gone is not None:
+        positions = positions - torch.searchsorted(gone, positions)
+    return replace(member, positions=positions, units=number[member.units[stays]])
+
+
+def removed_positions(layout: Layout, masks: Mapping[str, Tensor]) -> dict[tuple[str, int], Tensor]:
+    """For each axis of each tensor, the positions that go, ascending: several groups may cut one axis."""
+    parts: dict[tuple[str, int], list[Tensor]] = {}
+    for name, mask in masks.items():
+        for member in layout[name].members:
+            gone = member.positions[~mask.cpu()[member.units]]
+            if len(gone):
+                parts.setdefault((member.name, member.axis), []).append(gone)
+    return {key: torch.cat(found).unique() for key, found in parts.items()}
+
+
+def slice_trace(found: Trace, masks: Mapping[str, Tensor], kept: Mapping[str, Kept]) -> Trace:
+    """The trace of a model after a cut of it.
+
+    Args:
+        found: Before the cut.
+        masks: Boolean by group name, True = kept.
+        kept: For each tensor that was cut, the positions kept along its axes.
+    """
+    owned = {
+        name: tuple(_owned(item, kept, kept.get(name, ())) for item in items) for name, items in found.owned.items()
+    }
+    return replace(found, groups=slice_layout(found.groups, masks), owned=owned)
+
+
+def _owned(item: Owned, kept: Mapping[str, Kept], owner: Kept) -> Owned:
+    """The entries that a weight owns, both sides numbered anew; -1 where there is none."""
+    positions = item.positions
+    for axis, stays in kept.get(item.name, ()):
+        if axis == item.axis:
+            positions = positions[stays.numpy()]
+    for axis, stays in owner:
+        if axis == item.along:
+            number = np.full(max(int(stays[-1]), int(positions.max(initial=0))) + 1, -1)
+            number[stays.numpy()] = np.arange(len(stays))
+            positions = np.where(positions < 0, -1, number[positions])
+    return replace(item, positions=positions)
