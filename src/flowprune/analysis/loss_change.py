@@ -1,0 +1,96 @@
+"""What a cut costs: predicted from signals taken before it, and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+from torch import Tensor, nn
+
+from flowprune.core.errors import invalid
+from flowprune.masks import apply, expand
+from flowprune.signals import Mode, Signals, mean_loss
+
+
+def predicted_change(signals: Signals, masks: Mapping[str, Tensor], order: int = 1) -> float:
+    """Signed change of the loss when the masked entries are set to zero, predicted by a Taylor model.
+
+    With δ = -θ on the entries that ``fp.apply`` zeroes and 0 elsewhere: order 1 is gᵀδ = -Σ θg (E6), order 2 adds
+    ½ Σ d θ² with d the diagonal curvature in ``signals.curvature``.
+
+    Units: loss units.
+    Assumes: the masks were made for the model of the signals, at these parameters.
+
+    Raises:
+        ValueError: another order, a missing signal, or masks for another model.
+
+    Example:
+        >>> signals = Signals(params={"w": torch.tensor([2.0, 1.0])}, gradient={"w": torch.tensor([0.5, 3.0])})
+        >>> predicted_change(signals, {"w": torch.tensor([False, True])})
+        -1.0
+    """
+    if order not in (1, 2):
+        raise invalid("predicted_change(order=)", "1 or 2", order)
+    gradient = signals.require("gradient")
+    change = -sum(_cut_sum(cut, theta * gradient[name]) for name, theta, cut in _cut_entries(signals, masks, gradient))
+    if order == 2:
+        curvature = signals.require("curvature")
+        entries = _cut_entries(signals, masks, curvature)
+        change += 0.5 * sum(_cut_sum(cut, theta.square() * curvature[name]) for name, theta, cut in entries)
+    return change
+
+
+def predicted_gradient_norm_change(signals: Signals, masks: Mapping[str, Tensor]) -> float:
+    """Signed first-order change of ‖g‖² when the masked entries are set to zero: -2 Σ θ·(Hg) (E7).
+
+    Units: squared loss units per squared parameter unit.
+
+    Example:
+        >>> hg = {"w": torch.tensor([0.5, 3.0])}
+        >>> predicted_gradient_norm_change(
+        ...     Signals(params={"w": torch.tensor([2.0, 1.0])}, hessian_gradient=hg), {"w": torch.tensor([False, True])}
+        ... )
+        -2.0
+    """
+    product = signals.require("hessian_gradient")
+    return -2.0 * sum(
+        _cut_sum(cut, theta * product[name]) for name, theta, cut in _cut_entries(signals, masks, product)
+    )
+
+
+def measured_change(
+    model: nn.Module, objective: Any, batches: Iterable[Any], masks: Mapping[str, Tensor], *, mode: Mode = "eval"
+) -> float:
+    """Loss with the masked entries at zero minus loss without, over the same batches; the model is left as found.
+
+    Units: loss units.
+
+    Raises:
+        ValueError: no batches, a loss that is not finite, or masks for another model.
+
+    Example:
+        >>> layer = nn.Linear(1, 1, bias=False)
+        >>> _ = nn.init.constant_(layer.weight, 2.0)
+        >>> def loss(forward, batch): return forward(batch[0]).mean()
+        >>> measured_change(layer, loss, [(torch.ones(4, 1), None)], {"weight": torch.tensor([[False]])})
+        -2.0
+    """
+    kept = list(batches)
+    before = mean_loss(model, objective, kept, mode=mode)
+    masked = apply(deepcopy(model), masks)
+    return mean_loss(masked, objective, kept, mode=mode) - before
+
+
+def _cut_entries(
+    signals: Signals, masks: Mapping[str, Tensor], known: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, values and a boolean of what is cut, for the parameters whose derivative is known."""
+    for name, keep in expand(signals.params, masks).items():
+        if name in known:
+            theta = signals.params[name]
+            yield name, theta, (~keep).to(theta.device).expand(theta.shape)
+
+
+def _cut_sum(cut: Tensor, values: Tensor) -> float:
+    return float(values[cut].double().sum())

@@ -1,0 +1,7 @@
+"""When and how pruning happens: in one call, or in rounds inside a training loop."""
+
+from flowprune.prune.once import CostChange, PruneResult, prune
+from flowprune.prune.pruner import Cut, Pruner
+from flowprune.prune.rule import Rule, RuleOptions
+
+__all__ = ["CostChange", "Cut", "PruneResult", "Pruner", "Rule", "RuleOptions", "prune"]

@@ -1,0 +1,156 @@
+"""Pruning in one call, without training in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+from torch import nn
+
+from flowprune.core.errors import invalid
+from flowprune.masks import Masks, Scores, Weights
+from flowprune.measures import MEASURES, Granularity, Measure
+from flowprune.objectives.batch import inputs_of
+from flowprune.prune.checks import probe_of
+from flowprune.prune.pruner import Cut, Pruner
+from flowprune.prune.rule import RuleOptions
+from flowprune.schedules import Schedule, one_shot
+from flowprune.structure import Cost, Latency, latency, measure_cost
+
+
+@dataclass(frozen=True, eq=False)
+class CostChange:
+    """What the model cost before and after; latencies are measured here, on this machine.
+
+    Attributes:
+        before: Parameters, non-zeros, multiply-adds, bytes.
+        after: The same of the pruned copy.
+        latency_before: Of the given model; None where no example inputs were known.
+        latency_after: Of the pruned copy.
+    """
+
+    before: Cost
+    after: Cost
+    latency_before: Latency | None
+    latency_after: Latency | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is faster, in words, with the numbers it rests on."""
+        if self.latency_before is None or self.latency_after is None:
+            return "latency not measured: no example inputs"
+        a, b = self.latency_before, self.latency_after
+        told = f"{a.median_ms:.2f} ms before, {b.median_ms:.2f} ms after, batch {a.batch}, {a.threads} threads"
+        if self.before.parameters == self.after.parameters:
+            return f"masked, not smaller: zeros are multiplied like other numbers ({told})"
+        if a.median_ms - b.median_ms > max(a.iqr_ms, b.iqr_ms):
+            return f"{a.median_ms / b.median_ms:.2f}x faster ({told})"
+        return f"smaller, and not measurably faster ({told})"
+
+
+@dataclass(frozen=True, eq=False)
+class PruneResult:
+    """A pruned copy of a model, and how it came about.
+
+    Attributes:
+        model: The smaller (channels) or masked (weights) copy; the model given is as it was.
+        masks: Everything cut, as masks of the given model.
+        scores: Of the last round.
+        checks: What was verified, each once.
+        cost: Parameters, non-zeros, multiply-adds, bytes and latency before and after.
+        cuts: One record a round.
+    """
+
+    model: nn.Module
+    masks: Masks
+    scores: Scores
+    checks: tuple[str, ...]
+    cost: CostChange
+    cuts: tuple[Cut, ...]
+
+
+def prune(
+    model: nn.Module,
+    *,
+    measure: str | Measure,
+    sparsity: float,
+    granularity: Granularity | None = None,
+    objective: Any = None,
+    batches: Iterable[Any] = (),
+    schedule: Schedule | None = None,
+    **rule: Unpack[RuleOptions],
+) -> PruneResult:
+    """Prune a copy of a model to a sparsity; the model itself is left as it was.
+
+    With a schedule of several rounds the signals are gathered anew on the partly pruned copy before each cut.
+
+    Args:
+        model: Any module.
+        measure: A name in ``MEASURES``, or a measure.
+        sparsity: Fraction of the units removed, in [0, 1); exactly round(sparsity * n) of the n units go.
+        granularity: ``fp.Weights()`` (the default) or ``fp.Channels(example_inputs=x)``.
+        objective: As for ``fp.gather``; not needed where the measure needs no signal.
+        batches: Re-iterable where there are several rounds.
+        schedule: How the sparsity is reached; one round by default.
+        rule: scope, floor, protect, mode, options; see :class:`~flowprune.prune.rule.Rule`.
+
+    Raises:
+        ValueError: a sparsity outside [0, 1), an objective or batches missing, or scores that are not finite.
+        PruningError: a layer would be emptied, or a check failed.
+
+    Example:
+        >>> import flowprune as fp
+        >>> result = fp.prune(nn.Linear(4, 2), measure="magnitude", sparsity=0.5)
+        >>> result.masks.sparsity, int(result.model.weight.count_nonzero())
+        (0.5, 4)
+    """
+    granularity = Weights() if granularity is None else granularity
+    chosen = MEASURES[measure] if isinstance(measure, str) else measure
+    plan = _with_sparsity(schedule or one_shot(), sparsity)
+    if chosen.needs and objective is None:
+        raise invalid("prune(objective=)", f"given, because {chosen.name!r} needs {chosen.needs}", None)
+    kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
+    example = _example(granularity, kept)
+    copy = deepcopy(model)
+    pruner = Pruner(copy, None, measure=chosen, granularity=granularity, objective=objective, schedule=plan, **rule)
+    cuts = tuple(cut for cut in (pruner.step(kept) for _ in range(plan.rounds)) if cut is not None)
+    masks = pruner.masks
+    if masks is None:
+        raise invalid("prune(schedule=)", "of at least one round", plan)
+    return PruneResult(
+        model=copy,
+        masks=masks,
+        scores=cuts[-1].scores,
+        checks=tuple(dict.fromkeys(check for cut in cuts for check in cut.checks)),
+        cost=_change(model, copy, example),
+        cuts=cuts,
+    )
+
+
+def _change(model: nn.Module, pruned: nn.Module, example: Any) -> CostChange:
+    times = (None, None) if example is None else (latency(model, example), latency(pruned, example))
+    return CostChange(measure_cost(model, example), measure_cost(pruned, example), *times)
+
+
+def _with_sparsity(schedule: Schedule, sparsity: float) -> Schedule:
+    """The schedule with its target; one that has another target is refused."""
+    schedule.targets(sparsity)
+    return Schedule(schedule.name, schedule.rounds, sparsity, schedule.shape)
+
+
+def _reiterable(batches: Iterable[Any], rounds: int) -> Iterable[Any]:
+    """The batches, kept in a list where an iterator must serve several rounds."""
+    return list(batches) if rounds > 1 and iter(batches) is batches else batches
+
+
+def _example(granularity: Granularity, batches: Iterable[Any]) -> Any:
+    """Example inputs for costs: the granularity's, else the first batch's; None where there are none."""
+    example = getattr(granularity, "example_inputs", None)
+    if example is not None:
+        return probe_of(example)
+    if iter(batches) is batches:
+        return None
+    first = next(iter(batches), None)
+    return None if first is None else probe_of(inputs_of(first))

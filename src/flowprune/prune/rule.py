@@ -1,0 +1,70 @@
+"""How a round is scored and its units chosen: everything that stays the same from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+from flowprune.core.errors import invalid, unknown
+from flowprune.signals import Mode
+
+CHANNEL_FLOOR = 0.05
+"""The paper's code keeps at least 5 % of every layer's channels."""
+
+
+class RuleOptions(TypedDict, total=False):
+    """The keywords of :class:`Rule`."""
+
+    scope: str
+    floor: float | Literal["auto"] | None
+    protect: Sequence[str]
+    momentum: str
+    observe: Sequence[str]
+    mode: Mode
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What :class:`~flowprune.prune.pruner.Pruner` and :func:`~flowprune.prune.once.prune` take as keywords.
+
+    Attributes:
+        scope: ``"global"``: one ranking over all layers; ``"local"``: one for each.
+        floor: Of a layer of n original units, floor(floor * n) + 1 stay, its top-scored ones. None: no floor, and a
+            layer that would be emptied is an error. ``"auto"``: 0.05 for channels ("at most 95 % per layer", as in
+            the paper's code) and None for weights.
+        protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n.
+        momentum: ``"slice"`` carries the optimizer's state through a cut, ``"reset"`` drops that of cut parameters.
+        observe: Signals to gather besides those the measure needs, e.g. ``("gradient",)`` to predict what a cut costs.
+        mode: Mode of the model while it is scored.
+        options: Options of the measure.
+
+    Example:
+        >>> Rule().floor_for("channels"), Rule().floor_for("weights"), Rule(floor=None).floor_for("channels")
+        (0.05, None, None)
+    """
+
+    scope: str = "global"
+    floor: float | Literal["auto"] | None = "auto"
+    protect: Sequence[str] = ()
+    momentum: str = "slice"
+    observe: Sequence[str] = ()
+    mode: Mode = "eval"
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        if self.scope not in ("global", "local"):
+            raise unknown("Pruner(scope=)", self.scope, ("global", "local"))
+        if self.momentum not in ("slice", "reset"):
+            raise unknown("Pruner(momentum=)", self.momentum, ("slice", "reset"))
+        if isinstance(self.protect, str) or isinstance(self.observe, str):
+            raise invalid("Pruner(protect=, observe=)", "sequences of strings", (self.protect, self.observe))
+        if self.floor not in (None, "auto") and not (isinstance(self.floor, int | float) and 0.0 <= self.floor < 1.0):
+            raise invalid("Pruner(floor=)", "in [0, 1), None or 'auto'", self.floor)
+
+    def floor_for(self, granularity: str) -> float | None:
+        """The floor for a granularity."""
+        if isinstance(self.floor, str):
+            return None if granularity == "weights" else CHANNEL_FLOOR
+        return self.floor

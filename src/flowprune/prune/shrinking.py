@@ -1,0 +1,98 @@
+"""Cutting channels: the model becomes smaller in place, and the optimizer follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from flowprune.core.errors import PruningError
+from flowprune.core.optimizer_state import follow
+from flowprune.masks import Masks, Scores, floors, remove_lowest
+from flowprune.prune.checks import check_live, check_sparsity, outputs
+from flowprune.prune.ledger import Ledger
+from flowprune.prune.rule import Rule
+from flowprune.structure import cut_, masked_tensors, same_function
+
+
+class Shrinking:
+    """Channels physically removed from the same model object."""
+
+    def __init__(self, model: nn.Module, rule: Rule) -> None:
+        self._model, self._rule, self._floor = model, rule, rule.floor_for("channels")
+        self._ledger: Ledger | None = None
+
+    @property
+    def masks(self) -> Masks | None:
+        """Everything cut so far, in coordinates of the original model."""
+        return None if self._ledger is None else self._ledger.masks()
+
+    def resume(self, masks: Masks) -> None:
+        """Go on where these masks of the original model were reached; the model is that small already."""
+        self._ledger = Ledger.reopen(masks)
+
+    def choose(self, scores: Scores, target: float) -> Masks:
+        """Masks of the live channels, after which exactly round(target * n) of the n original ones are gone."""
+        ledger = self._ledger = self._ledger or Ledger.open(scores)
+        ledger.require_same(scores)
+        keep = {} if self._floor is None else floors(ledger.sizes, self._floor)
+        masks: dict[str, Tensor] = {}
+        for names in self._pools(list(scores)):
+            size = sum(ledger.sizes[name] for name in names)
+            gone = size - sum(scores[name].numel() for name in names)
+            remove = round(target * size) - gone
+            if remove < 0:
+                raise PruningError(f"The schedule must not fall; {gone} channels are gone, {gone + remove} asked.")
+            pool = {name: scores[name] for name in names}
+            masks |= remove_lowest(pool, remove, min_keep=keep, protected=self._protected(names))
+        return Masks({n: masks[n] for n in scores}, layout=scores.layout, fingerprint=scores.fingerprint)
+
+    def carry_out(self, masks: Masks, target: float, optimizer: Optimizer | None, probe: Any) -> tuple[str, ...]:
+        """Cut, let the optimizer follow, verify; the checks that passed."""
+        if self._ledger is None:
+            raise PruningError("Shrinking.carry_out() must follow choose().")
+        masked = outputs(self._model, probe, masked_tensors(self._model, masks.layout, masks))
+        held = _held(optimizer, dict(self._model.named_parameters()))
+        plan = cut_(self._model, masks.layout, masks)
+        if optimizer is not None:
+            follow(optimizer, plan.replaced, reset=self._rule.momentum == "reset")
+        self._ledger = self._ledger.cut(masks)
+        same_function(masked, outputs(self._model, probe))
+        passed = ["same function"]
+        if optimizer is not None:
+            passed.append(check_live(optimizer, held, self._model))
+        sizes = self._ledger.sizes
+        asked = sum(round(target * sum(sizes[n] for n in names)) for names in self._pools(list(sizes)))
+        passed.append(check_sparsity(self._ledger.removed, asked, self._ledger.total))
+        return tuple(passed)
+
+    def counts(self, masks: Masks) -> tuple[int, int, int]:
+        """Original channels, those alive before, and those alive after."""
+        total = masks.total if self._ledger is None else self._ledger.total
+        return total, masks.total, masks.kept
+
+    def floor_hits(self, masks: Masks) -> tuple[str, ...]:
+        """Layers that are down to their floor after these masks."""
+        if self._floor is None or self._ledger is None:
+            return ()
+        keep = floors(self._ledger.sizes, self._floor)
+        return tuple(name for name, count in masks.per_layer().items() if count.kept <= keep[name])
+
+    def verify(self) -> None:
+        """Between rounds: nothing to look at; removed channels cannot come back."""
+
+    def _pools(self, names: list[str]) -> list[list[str]]:
+        return [names] if self._rule.scope == "global" else [[name] for name in names]
+
+    def _protected(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if any(fnmatchcase(name, pattern) for pattern in self._rule.protect)]
+
+
+def _held(optimizer: Optimizer | None, params: dict[str, nn.Parameter]) -> frozenset[str]:
+    if optimizer is None:
+        return frozenset()
+    held = {id(param) for group in optimizer.param_groups for param in group["params"]}
+    return frozenset(name for name, param in params.items() if id(param) in held)

@@ -1,0 +1,71 @@
+"""fp.prune: one call, a pruned copy, the original untouched."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import flowprune as fp
+from tests.prune.networks import batches, convnet, residual
+
+
+@pytest.mark.parametrize("name", ["magnitude", "loss_preservation", "fisher", "norm_acceleration", "random"])
+@pytest.mark.parametrize("granularity", [fp.Weights(), fp.Channels(example_inputs=batches(1)[0][0])], ids=["w", "c"])
+def test_a_pruned_copy_and_the_original_as_it_was(name: str, granularity) -> None:
+    model = residual()
+    state = copy.deepcopy(model.state_dict())
+    result = fp.prune(
+        model,
+        measure=name,
+        sparsity=0.5,
+        granularity=granularity,
+        objective=fp.objectives.cross_entropy(),
+        batches=batches(),
+        schedule=fp.schedules.exponential(rounds=3),
+    )
+    assert all(torch.equal(v, model.state_dict()[n]) for n, v in state.items())
+    n = result.masks.total
+    assert n - result.masks.kept == round(0.5 * n)
+    assert "exact sparsity" in result.checks
+    assert result.cost.after.nonzeros < result.cost.before.nonzeros
+    x = batches(1)[0][0]
+    masked = fp.apply(copy.deepcopy(model), result.masks)
+    torch.testing.assert_close(result.model.eval()(x), masked.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+def test_magnitude_needs_no_data() -> None:
+    result = fp.prune(convnet(), measure="magnitude", sparsity=0.9)
+    assert result.masks.total - result.masks.kept == round(0.9 * result.masks.total)
+
+
+def test_scores_are_of_the_very_weights_that_are_pruned() -> None:
+    """RT-9: no second draw of the weights between scoring and pruning."""
+    model = convnet()
+    result = fp.prune(model, measure="magnitude", sparsity=0.5)
+    weights = {n: p.detach().abs() for n, p in model.named_parameters() if p.dim() > 1}
+    expected = fp.select(weights, 0.5)
+    assert all(torch.equal(expected[n], result.masks[n]) for n in expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sparsity": 1.0}, r"\[0, 1\)"),
+        ({"measure": "loss_preservation"}, r"prune\(objective=\) must be given"),
+        ({"schedule": fp.schedules.rounds(2, sparsity=0.3)}, "the schedule's own 0.3"),
+    ],
+)
+def test_bad_arguments(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fp.prune(convnet(), **{"measure": "magnitude", "sparsity": 0.5, **change})
+
+
+def test_an_emptied_layer_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[2].weight.mul_(1e-6)
+    with pytest.raises(fp.PruningError, match=r"'2\.weight' would be emptied"):
+        fp.prune(model, measure="magnitude", sparsity=0.5)
+    kept = fp.prune(model, measure="magnitude", sparsity=0.5, floor=0.0)
+    assert kept.masks.per_layer()["2.weight"].kept == 1
