@@ -98,13 +98,16 @@ def held_names(optimizer: Optimizer, model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, p in model.named_parameters() if id(p) in held)
 
 
-def assert_live(optimizer: Optimizer, model: nn.Module, *, held: Collection[str] | None = None) -> None:
+def assert_live(
+    optimizer: Optimizer, model: nn.Module, *, held: Collection[str] | None = None, foreign: int = 0
+) -> None:
     """Raise unless an optimizer holds live parameters of a model only, each once, with state of their shapes.
 
     Args:
         optimizer: Is not changed.
         model: Whose parameters it trains.
         held: The names that it must hold, no more and no fewer; by default any that are live.
+        foreign: How many parameters of other modules it holds beside them, as one that trains a larger system does.
 
     Raises:
         PruningError: naming what is dead, missing or of a wrong shape, and how to mend it.
@@ -116,7 +119,7 @@ def assert_live(optimizer: Optimizer, model: nn.Module, *, held: Collection[str]
     names = {id(p): name for name, p in model.named_parameters()}
     params = [p for group in optimizer.param_groups for p in group["params"]]
     found = [names[id(p)] for p in params if id(p) in names]
-    dead = len(params) - len(found)
+    dead = len(params) - len(found) - foreign
     mend = "Call follow(optimizer, plan.replaced) after every cut, with the plan that cut_ returned."
     if dead:
         raise PruningError(
@@ -129,8 +132,8 @@ def assert_live(optimizer: Optimizer, model: nn.Module, *, held: Collection[str]
         for key, value in optimizer.state.get(param, {}).items():
             if isinstance(value, Tensor) and value.dim() == param.dim() and not _broadcasts(value, param):
                 raise PruningError(
-                    f"The optimizer's state must have the shapes of its parameters; {key!r} of {names[id(param)]!r} "
-                    f"has {tuple(value.shape)} for {tuple(param.shape)}. {mend}"
+                    f"The optimizer's state must have the shapes of its parameters; {key!r} of "
+                    f"{names.get(id(param))!r} has {tuple(value.shape)} for {tuple(param.shape)}. {mend}"
                 )
 
 

@@ -44,35 +44,6 @@ def outputs(model: nn.Module, inputs: Any, replaced: Mapping[str, Tensor] | None
             module.training = training
 
 
-def check_live(optimizer: torch.optim.Optimizer, before: frozenset[str], model: nn.Module) -> str:
-    """The optimizer holds exactly the parameters it held before, at their present shapes, with state to match.
-
-    Args:
-        optimizer: After the cut.
-        before: Names of the model's parameters it held before the cut.
-        model: After the cut.
-
-    Raises:
-        PruningError: naming a dead, missing or misshapen parameter.
-    """
-    held = {id(param): param for group in optimizer.param_groups for param in group["params"]}
-    live = dict(model.named_parameters())
-    missing = sorted(name for name in before if name in live and id(live[name]) not in held)
-    if missing:
-        raise PruningError(
-            f"The optimizer must hold every live parameter; {missing[0]!r} and {len(missing) - 1} more are not in it. "
-            "Build the optimizer on the model that fp.Pruner cuts, and do not rebuild either in between."
-        )
-    for param, state in optimizer.state.items():
-        odd = [key for key, v in state.items() if isinstance(v, Tensor) and v.dim() and v.shape != param.shape]
-        if id(param) not in held or odd:
-            raise PruningError(
-                f"The optimizer's state must match its parameters; {odd or 'a dead parameter'} does not. "
-                "Use an optimizer whose per-parameter state has the parameter's shape, or momentum='reset'."
-            )
-    return "live optimizer"
-
-
 def check_sparsity(removed: int, asked: int, total: int) -> str:
     """Exactly as many units are gone as were asked for.
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from flowprune.core.errors import invalid
+from flowprune.core.optimizer_state import held_names
 from flowprune.masks import Masks, Scores
 from flowprune.measures import MEASURES, Granularity, Measure, score
 from flowprune.objectives.batch import inputs_of
@@ -80,7 +81,7 @@ class Pruner:
 
     Raises:
         UnknownNameError: an unknown measure, scope or way with momentum.
-        ValueError: a schedule without a sparsity, or a floor out of range.
+        ValueError: a schedule without a sparsity, a floor out of range, or an optimizer of another model.
 
     Example:
         >>> import torch, flowprune as fp
@@ -104,6 +105,13 @@ class Pruner:
         schedule: Schedule,
         **rule: Unpack[RuleOptions],
     ) -> None:
+        if optimizer is not None and not held_names(optimizer, model):
+            raise invalid(
+                "Pruner(optimizer=)",
+                "one that trains the model",
+                "one that holds none of its parameters",
+                "Build it on the model that is pruned; None where nothing is trained.",
+            )
         self.model, self.optimizer = model, optimizer
         self.measure = MEASURES[measure] if isinstance(measure, str) else measure
         self.granularity, self.objective = granularity, objective

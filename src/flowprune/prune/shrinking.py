@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowprune.core.errors import PruningError
-from flowprune.core.optimizer_state import follow
+from flowprune.core.optimizer_state import assert_live, follow, held_names
 from flowprune.masks import Masks, Scores, floors, remove_lowest
-from flowprune.prune.checks import check_live, check_sparsity, outputs
+from flowprune.prune.checks import check_sparsity, outputs
 from flowprune.prune.ledger import Ledger
 from flowprune.prune.rule import Rule
 from flowprune.structure import cut_, masked_tensors, same_function
@@ -54,20 +55,27 @@ class Shrinking:
         """Cut, let the optimizer follow, verify; the checks that passed."""
         if self._ledger is None:
             raise PruningError("Shrinking.carry_out() must follow choose().")
-        masked = outputs(self._model, probe, masked_tensors(self._model, masks.layout, masks))
-        held = _held(optimizer, dict(self._model.named_parameters()))
+        self._rehearse(masks, probe)
+        held = None if optimizer is None else held_names(optimizer, self._model)
         plan = cut_(self._model, masks.layout, masks)
-        if optimizer is not None:
-            follow(optimizer, plan.replaced, reset=self._rule.momentum == "reset")
         self._ledger = self._ledger.cut(masks)
-        same_function(masked, outputs(self._model, probe))
         passed = ["same function"]
-        if optimizer is not None:
-            passed.append(check_live(optimizer, held, self._model))
+        if optimizer is not None and held is not None:
+            size = sum(len(group["params"]) for group in optimizer.param_groups)
+            follow(optimizer, plan.replaced, reset=self._rule.momentum == "reset")
+            assert_live(optimizer, self._model, held=held, foreign=size - len(held))
+            passed.append("live optimizer")
         sizes = self._ledger.sizes
         asked = sum(round(target * sum(sizes[n] for n in names)) for names in self._pools(list(sizes)))
         passed.append(check_sparsity(self._ledger.removed, asked, self._ledger.total))
         return tuple(passed)
+
+    def _rehearse(self, masks: Masks, probe: Any) -> None:
+        """Cut a copy first: if it does not compute what the masked model computes, nothing was changed."""
+        masked = outputs(self._model, probe, masked_tensors(self._model, masks.layout, masks))
+        trial = deepcopy(self._model)
+        cut_(trial, masks.layout, masks)
+        same_function(masked, outputs(trial, probe))
 
     def counts(self, masks: Masks) -> tuple[int, int, int]:
         """Original channels, those alive before, and those alive after."""
@@ -89,10 +97,3 @@ class Shrinking:
 
     def _protected(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if any(fnmatchcase(name, pattern) for pattern in self._rule.protect)]
-
-
-def _held(optimizer: Optimizer | None, params: dict[str, nn.Parameter]) -> frozenset[str]:
-    if optimizer is None:
-        return frozenset()
-    held = {id(param) for group in optimizer.param_groups for param in group["params"]}
-    return frozenset(name for name, param in params.items() if id(param) in held)
