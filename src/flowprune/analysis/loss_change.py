@@ -26,6 +26,7 @@ def predicted_change(signals: Signals, masks: Mapping[str, Tensor], order: int =
         ValueError: another order, a missing signal, or masks for another model.
 
     Example:
+        >>> import torch
         >>> signals = Signals(params={"w": torch.tensor([2.0, 1.0])}, gradient={"w": torch.tensor([0.5, 3.0])})
         >>> predicted_change(signals, {"w": torch.tensor([False, True])})
         -1.0
@@ -47,6 +48,7 @@ def predicted_gradient_norm_change(signals: Signals, masks: Mapping[str, Tensor]
     Units: squared loss units per squared parameter unit.
 
     Example:
+        >>> import torch
         >>> hg = {"w": torch.tensor([0.5, 3.0])}
         >>> predicted_gradient_norm_change(
         ...     Signals(params={"w": torch.tensor([2.0, 1.0])}, hessian_gradient=hg), {"w": torch.tensor([False, True])}
@@ -70,6 +72,7 @@ def measured_change(
         ValueError: no batches, a loss that is not finite, or masks for another model.
 
     Example:
+        >>> import torch
         >>> layer = nn.Linear(1, 1, bias=False)
         >>> _ = nn.init.constant_(layer.weight, 2.0)
         >>> def loss(forward, batch): return forward(batch[0]).mean()
