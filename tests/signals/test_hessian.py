@@ -42,6 +42,14 @@ def test_it_equals_the_dense_hessian_times_the_mean_gradient(temperature, micro_
     torch.testing.assert_close(flat(signals.hessian_gradient), expected, rtol=1e-9, atol=1e-14)
 
 
+def test_an_objective_that_calls_the_model_itself_is_right_too():
+    # Reverse over forward then sees a constant; the trial on two examples notices.
+    model, batches = perceptron(4, 6, 3, activation=nn.Tanh), points()
+    expected = both(model, cross_entropy(), batches)
+    found = both(model, lambda forward, batch: cross_entropy()(model, batch), batches)
+    torch.testing.assert_close(found.hessian_gradient, expected.hessian_gradient)
+
+
 def test_it_is_exact_for_convolutions_and_norms_with_batches_of_several_sizes():
     model, batches = convolutional().eval(), images()
     signals = both(model, cross_entropy(), batches, micro_batch=3)
@@ -135,6 +143,13 @@ def test_it_falls_back_where_functorch_rejects_the_model():
     plain = perceptron(4, 6, 3, activation=Cubes)
     expected = dense_product(plain, cross_entropy(), whole(batches), flat(signals.gradient))
     torch.testing.assert_close(flat(signals.hessian_gradient), expected)
+
+
+def test_compiled_models_are_differentiated_uncompiled():
+    model, batches = perceptron(4, 6, 3, activation=nn.Tanh), points()
+    expected = flat(both(model, cross_entropy(), batches).hessian_gradient)
+    compiled = torch.compile(model, backend="aot_eager")
+    torch.testing.assert_close(flat(both(compiled, cross_entropy(), batches).hessian_gradient), expected)
 
 
 class _Once(torch.autograd.Function):

@@ -34,7 +34,7 @@ class MeasuredFlow:
 
 
 def measured_flow(
-    model: nn.Module, objective: Any, batches: Iterable[Any], *, step: float = 1e-3, mode: Any = "eval"
+    model: nn.Module, objective: Any, batches: Iterable[Any], *, step: float = 1e-3, mode: Mode = "eval"
 ) -> MeasuredFlow:
     """Follow dθ/dt = -g a time h forward and back from here, and difference the norm.
 

@@ -13,15 +13,17 @@ def keep_memory() -> bool:
 
     By default glibc hands a large block back on every free and has its pages faulted in again at the next
     allocation, which costs more than filling it. Programs that own their process may call this once at their
-    start: H g took 30 % less time, chunked per-example gradients of wide nets less than half. The price is that memory
-    stays with the process. A library must not decide that, so nothing here calls it.
+    start: H g of ResNet-56 then costs 3.9 instead of 4.4 forward + backward passes. The price is that memory stays with
+    the process. A library must not decide that, so nothing here calls it.
 
     Returns:
         Whether the setting was made: only with glibc.
 
-    Example:
-        >>> keep_memory() in (True, False)
-        True
+    Example, at the start of a program::
+
+        from flowprune.signals.allocator import keep_memory
+
+        keep_memory()
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,0 +1,21 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Runs = Annotated[Path, typer.Option("--runs", help="Where the run folders are.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes at a time; by default one per core.")]
+Model = Annotated[str, typer.Option("--model", help="A name of: flowprune list models.")]
+Data = Annotated[str, typer.Option("--data", help="A name of: flowprune list datasets.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", help="Weights to load first (.safetensors, keys of the state dict).")
+]
+Measure = Annotated[str, typer.Option("--measure", help="A name of: flowprune list measures.")]
+GranularityName = Annotated[Literal["channels", "weights"], typer.Option("--granularity", help="What a unit is.")]
+Samples = Annotated[int, typer.Option("--samples", min=1, help="Training samples the signals are gathered on.")]
+Temperature = Annotated[float, typer.Option("--temperature", help="The logits are divided by it.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the initial weights and of the samples.")]

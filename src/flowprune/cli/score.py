@@ -1,0 +1,52 @@
+"""``flowprune score``: the importance of every unit of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowprune.cli.options import (
+    Checkpoint,
+    Data,
+    GranularityName,
+    Measure,
+    Model,
+    Samples,
+    Seed,
+    Temperature,
+)
+
+Out = Annotated[Path | None, typer.Option("--out", help="Also write the scores, as safetensors.")]
+
+
+def score(  # noqa: PLR0913, each argument is an option of the command
+    *,
+    measure: Measure = "loss_preservation",
+    model: Model = "digits_convnet",
+    data: Data = "digits",
+    checkpoint: Checkpoint = None,
+    granularity: GranularityName = "channels",
+    samples: Samples = 1024,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """Print each layer's scores; larger = keep."""
+    from flowprune.cli.subject import granularity_of, prepare
+    from flowprune.cli.tables import scores_table
+    from flowprune.measures import MEASURES
+    from flowprune.measures import score as score_units
+    from flowprune.signals import gather
+
+    chosen = MEASURES[measure]
+    subject = prepare(model, data, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
+    signals = gather(subject.model, subject.objective, subject.batches, needs=chosen.needs)
+    scores = score_units(chosen, signals, granularity_of(granularity, subject.example_inputs))
+    scores_table(measure, scores)
+    if out is not None:
+        from safetensors.torch import save_file
+
+        save_file({name: value.contiguous() for name, value in scores.items()}, out)
+        typer.echo(f"Scores: {out}")

@@ -1,0 +1,83 @@
+"""Tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from flowprune.analysis import Flow, MeasuredFlow
+    from flowprune.masks import Masks
+    from flowprune.prune import CostChange
+
+
+def grid(title: str, *columns: str) -> Table:
+    """An empty table: the first column names, the others hold numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+    return table
+
+
+def scores_table(measure: str, scores: Mapping[str, Tensor]) -> None:
+    """Units, least, mean and greatest score of each layer."""
+    table = grid(f"{measure}: scores (larger = keep)", "layer", "units", "least", "mean", "greatest")
+    for name, value in scores.items():
+        numbers = (value.min(), value.double().mean(), value.max())
+        table.add_row(name, f"{value.numel():,}", *(f"{float(number):.4g}" for number in numbers))
+    Console().print(table)
+
+
+def masks_table(measure: str, masks: Masks) -> None:
+    """Kept units of each layer."""
+    table = grid(f"{measure}: sparsity {masks.sparsity:.4f}", "layer", "kept", "of", "fraction")
+    for name, count in masks.per_layer().items():
+        table.add_row(name, f"{count.kept:,}", f"{count.total:,}", f"{count.kept / count.total:.1%}")
+    Console().print(table)
+
+
+def flow_table(flow: Flow, measured: MeasuredFlow) -> None:
+    """The norm and its derivatives under gradient flow."""
+    table = grid("gradient flow", "quantity", "predicted", "measured")
+    table.add_row("N = ‖θ‖²", "", f"{flow.norm2:.6g}")
+    table.add_row("dN/dt = -2 θ·g", _number(flow.velocity), f"{measured.velocity:.6g}")
+    table.add_row("d²N/dt² = 2(‖g‖² + θ·Hg)", _number(flow.acceleration), f"{measured.acceleration:.6g}")
+    table.add_row("L", "", _number(flow.loss))
+    table.add_row("dL/dt = -‖g‖²", _number(flow.loss_velocity), "")
+    Console().print(table)
+
+
+def agreement_table(scores: Mapping[str, Mapping[str, Tensor]], sparsity: float = 0.75) -> None:
+    """Every pair of measures: rank correlation, and overlap of what they keep."""
+    from flowprune.analysis import agreement
+
+    table = grid("agreement of measures", "pair", "Spearman", "overlap")
+    for a, b in combinations(scores, 2):
+        found = agreement(scores[a], scores[b], sparsity=sparsity)
+        table.add_row(f"{a} / {b}", f"{found.spearman:.3f}", f"{found.overlap:.3f}")
+    Console().print(table)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def cost_table(cost: CostChange) -> None:
+    """Sizes before and after."""
+    table = grid("cost", "", "before", "after", "factor")
+    rows = (
+        ("parameters", cost.before.parameters, cost.after.parameters),
+        ("non-zeros", cost.before.nonzeros, cost.after.nonzeros),
+        ("multiply-adds of one example (1 = 2 FLOPs)", cost.before.multiply_adds, cost.after.multiply_adds),
+        ("bytes on disk", cost.before.bytes, cost.after.bytes),
+    )
+    for name, before, after in rows:
+        if before is not None and after is not None:  # multiply-adds need example inputs
+            table.add_row(name, f"{before:,}", f"{after:,}", f"{before / max(after, 1):.2f}x")
+    Console().print(table)

@@ -1,0 +1,54 @@
+"""The runs of the demo: the founding paper's measures, at one and at several rounds, beside dense training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowprune.core.errors import invalid
+from flowprune.experiments.axes import expand
+from flowprune.experiments.folder import folders
+from flowprune.experiments.presets import PRESETS
+from flowprune.experiments.spec import Spec
+
+MEASURES = (
+    "magnitude",
+    "loss_preservation",
+    "biased_loss",
+    "gradient_norm_increase",
+    "gradient_norm_preservation",
+)
+ROUNDS = (1, 5)
+
+
+def specs(*, seeds: int = 3) -> list[Spec]:
+    """Dense and every measure at every number of rounds, for each seed; the longest runs first.
+
+    Example:
+        >>> len(specs(seeds=3))
+        33
+    """
+    axes: dict[str, tuple[object, ...]] = {
+        "prune.measure": ("dense", *MEASURES),
+        "prune.rounds": ROUNDS,
+        "seed": tuple(range(seeds)),
+    }
+    return expand(PRESETS["demo"], axes)
+
+
+def require_own(root: Path) -> None:
+    """Raise where a folder holds runs that are not the demo's: its report would mix them in.
+
+    Raises:
+        ValueError: naming one of them.
+    """
+    if not any(root.glob("*/spec.json")):
+        return
+    own = {spec.run_id for spec in specs(seeds=1)}
+    for folder in folders(root):
+        if folder.spec.model_copy(update={"seed": 0}).run_id not in own:
+            raise invalid(
+                "demo(--runs)",
+                "a folder of this demo's runs alone",
+                str(folder.path),
+                "That is a run of another spec, perhaps of an earlier version: move it away, or choose another folder.",
+            )

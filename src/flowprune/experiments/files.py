@@ -1,0 +1,58 @@
+"""Files that are there whole or not at all, and the checksums that prove it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def sha256(data: bytes) -> str:
+    """The checksum of some bytes, in hexadecimal.
+
+    Example:
+        >>> sha256(b"")[:8]
+        'e3b0c442'
+    """
+    return hashlib.sha256(data).hexdigest()
+
+
+def checksum(path: Path) -> str:
+    """The checksum of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file so that, whenever the process dies, the old or the new content stands there whole.
+
+    The data reach the disk before the name does (``fsync``, then ``rename``).
+    """
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def write_json(path: Path, fields: Mapping[str, object]) -> None:
+    """Write one JSON object with :func:`write`; NaN and infinities are refused, as JSON has none."""
+    write(path, (json.dumps(fields, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """Read one JSON object.
+
+    Raises:
+        ValueError: the file does not hold one; the message names the file.
+    """
+    try:
+        fields = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: it is not JSON ({error}).") from None
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} is damaged: it does not hold a JSON object.")
+    return fields

@@ -1,0 +1,59 @@
+"""How a run ends: its result row, the model as it is, and the masks that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from safetensors.torch import save
+
+from flowprune.experiments.files import write
+from flowprune.experiments.folder import RunFolder
+from flowprune.experiments.parts import Parts, build_model
+from flowprune.experiments.spec import Spec
+from flowprune.prune import Pruner
+from flowprune.structure import measure_cost
+from flowprune.train import EpochRecord, select
+
+
+def finish(
+    spec: Spec,
+    folder: RunFolder,
+    parts: Parts,
+    pruner: Pruner | None,
+    records: Sequence[EpochRecord],
+    *,
+    cut_at: int,
+) -> None:
+    """Write kind="result", ``model.safetensors`` and ``masks.safetensors``, then seal the folder with ``DONE``.
+
+    Accuracy is reported twice: after the last epoch, and at the epoch after the last cut that the validation
+    split chose. The test split chooses nothing.
+    """
+    record = select(records, after=cut_at)
+    cost = measure_cost(parts.model, parts.example_inputs)
+    dense = measure_cost(build_model(spec, parts.dataset), parts.example_inputs)
+    masks = pruner.masks if pruner else None
+    folder.rows.append(
+        {
+            "kind": "result",
+            "test_accuracy_final": record.test_accuracy_final,
+            "test_accuracy_selected": record.test_accuracy_selected,
+            "valid_accuracy_best": record.valid_accuracy_best,
+            "selected_epoch": record.selected_epoch,
+            "epochs": record.epochs,
+            "train_seconds": record.train_seconds,
+            "achieved_sparsity": masks.sparsity if masks is not None else 0.0,
+            "parameters": cost.parameters,
+            "parameters_dense": dense.parameters,
+            "nonzeros": cost.nonzeros,
+            "multiply_adds": cost.multiply_adds,
+            "multiply_adds_dense": dense.multiply_adds,
+            "bytes": cost.bytes,
+            "bytes_dense": dense.bytes,
+        }
+    )
+    tensors = {name: value.detach().cpu().contiguous() for name, value in parts.model.state_dict().items()}
+    write(folder.path / "model.safetensors", save(tensors))
+    if masks is not None:
+        masks.save(folder.path / "masks.safetensors")
+    folder.finish()

@@ -1,0 +1,252 @@
+"""What a run is: a frozen, nested record that is read from TOML and hashed whole into the run's name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from flowprune.core.errors import invalid, unknown
+from flowprune.core.step import Step
+from flowprune.data.names import DATASETS
+from flowprune.measures.index import MEASURES
+from flowprune.models.names import MODELS
+from flowprune.schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+SPEC_VERSION = 1
+"""Part of every run's identity. Raise it when the same spec would give other numbers."""
+
+StepText = Annotated[str, StringConstraints(pattern=r"^\d+(ep|it)$")]
+Option = bool | int | float | str | tuple[bool | int | float | str, ...]
+
+
+class Part(BaseModel):
+    """A frozen record that refuses unknown fields and values of another type (``"false"`` is no boolean)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelSpec(Part):
+    """Which model: a name of ``MODELS``, and arguments of its builder."""
+
+    name: str
+    options: dict[str, Option] = {}
+
+
+class DataSpec(Part):
+    """Which data: a name of ``DATASETS``, and arguments of its builder."""
+
+    name: str
+    options: dict[str, Option] = {}
+
+
+class ObjectiveSpec(Part):
+    """Cross-entropy of ``logits / temperature``: trained on and, unless ``prune`` says otherwise, scored with."""
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+
+
+class TrainSpec(Part):
+    """Stochastic gradient descent: ``milestones`` maps a step such as ``"80ep"`` to the learning rate from there on."""
+
+    epochs: Annotated[str, StringConstraints(pattern=r"^\d+ep$")] = "20ep"
+    batch: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    milestones: dict[StepText, Annotated[float, Field(gt=0)]] = {}
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+
+
+class PruneSpec(Part):
+    """Cut ``sparsity`` of the units in ``rounds`` cuts, one after each ``every``.
+
+    Attributes:
+        measure: A name of ``MEASURES``.
+        rounds: How many cuts.
+        sparsity: The fraction of units removed after the last cut, in [0, 1).
+        granularity: ``"channels"`` are removed physically, ``"weights"`` are held at zero.
+        scope: Whether scores compete over the whole model or within each layer.
+        schedule: How the cuts share the sparsity; a name of ``SCHEDULES``.
+        floor: The fraction of each layer's units that is protected, its best-scored ones; ``"auto"`` is 0.05 for
+            channels and none for weights.
+        every: The epochs before each cut.
+        momentum: What becomes of the optimizer's state at a cut: ``"reset"`` drops it, ``"slice"`` keeps the live part.
+        samples: How many training samples the signals are gathered on; the whole split where it holds fewer.
+        temperature: Of the objective while scoring; ``None`` for the objective's own.
+    """
+
+    measure: str
+    rounds: Annotated[int, Field(ge=1)] = 1
+    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    granularity: Literal["channels", "weights"] = "channels"
+    scope: Literal["global", "local"] = "global"
+    schedule: str = "rounds"
+    floor: Annotated[float, Field(ge=0, lt=1)] | Literal["auto", "none"] = "auto"
+    every: Annotated[str, StringConstraints(pattern=r"^[1-9]\d*ep$")] = "1ep"
+    momentum: Literal["slice", "reset"] = "reset"
+    samples: Annotated[int, Field(ge=1)] = 2560
+    temperature: Annotated[float, Field(gt=0)] | None = None
+
+
+class RecordSpec(Part):
+    """What is recorded beside accuracy.
+
+    Attributes:
+        flow: The epochs between two records of the norm and its predicted and measured derivatives, or ``"none"``.
+        flow_samples: The samples they are taken on.
+        flow_step: The measured flow goes forward and back for the time in which the loss falls by this fraction of it.
+        agreement: Measures that are compared with each other before the first cut.
+        checkpoint: The epochs between two checkpoints; there is one after each cut as well.
+    """
+
+    flow: Annotated[int, Field(ge=1)] | Literal["none"] = 1
+    flow_samples: Annotated[int, Field(ge=1)] = 256
+    flow_step: Annotated[float, Field(gt=0)] = 1e-6
+    agreement: tuple[str, ...] = ()
+    checkpoint: Annotated[int, Field(ge=1)] = 5
+
+
+class Spec(Part):
+    """One run. ``prune = None`` is the dense run.
+
+    Example:
+        >>> spec = Spec(model=ModelSpec(name="digits_convnet"), data=DataSpec(name="digits"))
+        >>> spec.run_id == spec.model_copy(update={"seed": 1}).run_id
+        False
+    """
+
+    name: str = "run"
+    model: ModelSpec
+    data: DataSpec
+    objective: ObjectiveSpec = ObjectiveSpec()
+    train: TrainSpec = TrainSpec()
+    prune: PruneSpec | None = None
+    record: RecordSpec = RecordSpec()
+    seed: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=1)] = 1
+    device: str = "cpu"
+
+    @property
+    def run_id(self) -> str:
+        """Twelve hexadecimal digits of SHA-256 over every field and :data:`SPEC_VERSION`."""
+        text = json.dumps({"version": SPEC_VERSION, **self.model_dump(mode="json")}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the run has, those with a cut included."""
+        return Step.parse(self.train.epochs).count
+
+    @property
+    def columns(self) -> dict[str, str | int | float]:
+        """The columns that every row of the run gets when rows of many runs are read together."""
+        cut = self.prune
+        return {
+            "run": self.run_id,
+            "name": self.name,
+            "measure": cut.measure if cut else "dense",
+            "rounds": cut.rounds if cut else 0,
+            "sparsity": cut.sparsity if cut else 0.0,
+            "seed": self.seed,
+            "model": self.model.name,
+            "dataset": self.data.name,
+        }
+
+
+def parse(fields: Mapping[str, object], where: str = "Spec") -> Spec:
+    """A spec from nested fields, as TOML or JSON give them.
+
+    Raises:
+        ValueError: a field is missing, unknown or has a value it cannot take; the message names it.
+
+    Example:
+        >>> parse({"model": {"name": "mlp"}, "data": {"name": "digits"}, "seed": -1})
+        Traceback (most recent call last):
+        ValueError: Spec(seed): Input should be greater than or equal to 0; got -1.
+    """
+    try:
+        spec = Spec.model_validate_json(json.dumps(fields))
+    except ValidationError as error:
+        raise ValueError("\n".join(_line(where, problem) for problem in error.errors())) from None
+    except TypeError as error:
+        raise ValueError(f"{where} must hold numbers, strings, booleans and lists of them; {error}.") from None
+    _require_sound(where, spec)
+    return spec
+
+
+def read(path: Path | str) -> Spec:
+    """A spec from a TOML file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not TOML, or not a spec.
+    """
+    path = Path(path)
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} must be TOML; {error}.") from None
+    return parse(fields, where=str(path))
+
+
+def override(spec: Spec, changes: Mapping[str, object]) -> Spec:
+    """A copy with fields set by dotted path, such as ``{"prune.measure": "fisher", "seed": 1}``.
+
+    The measure ``"dense"`` means no pruning at all: the run's ``prune`` is None and other changes of it are moot.
+
+    Raises:
+        ValueError: a path that no spec has, or a value its field cannot take.
+
+    Example:
+        >>> base = parse({"model": {"name": "mlp"}, "data": {"name": "digits"}, "prune": {"measure": "fisher"}})
+        >>> override(base, {"prune.rounds": 5}).prune.rounds, override(base, {"prune.measure": "dense"}).prune
+        (5, None)
+    """
+    fields = spec.model_dump(mode="json")
+    for path, value in changes.items():
+        _set(fields, path.split("."), value)
+    cut = cast("dict[str, object] | None", fields["prune"])
+    if cut is not None and cut.get("measure", "dense") == "dense":
+        fields["prune"] = None
+    return parse(fields)
+
+
+def _require_sound(where: str, spec: Spec) -> None:
+    """Names that are in an index, and an epoch left to train after the last cut."""
+    names: list[tuple[str, str, Mapping[str, object]]] = [
+        ("MODELS", spec.model.name, MODELS),
+        ("DATASETS", spec.data.name, DATASETS),
+        *(("MEASURES", name, MEASURES) for name in spec.record.agreement),
+    ]
+    if spec.prune is not None:
+        names += [("MEASURES", spec.prune.measure, MEASURES), ("SCHEDULES", spec.prune.schedule, SCHEDULES)]
+    for title, name, index in names:
+        if name not in index:
+            raise unknown(f"{where}: {title}", name, index)
+    if spec.prune is None:
+        return
+    last = spec.prune.rounds * Step.parse(spec.prune.every).count
+    if last >= spec.epochs:
+        raise invalid(f"{where}(train.epochs)", f"more than the {last} epochs that the cuts take", spec.train.epochs)
+
+
+def _set(fields: dict[str, object], path: Sequence[str], value: object) -> None:
+    *parents, last = path
+    for parent in parents:
+        if not isinstance(fields.get(parent), dict):
+            fields[parent] = {}
+        fields = cast("dict[str, object]", fields[parent])
+    fields[last] = value
+
+
+def _line(where: str, problem: ErrorDetails) -> str:
+    location = ".".join(str(part) for part in problem["loc"]) or "the whole"
+    return f"{where}({location}): {problem['msg']}; got {problem['input']!r}."

@@ -1,0 +1,112 @@
+"""The rows of many runs, read together with DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowprune.core.errors import PruningError, invalid
+from flowprune.experiments.files import read_json
+from flowprune.experiments.folder import RunFolder, folders
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+COLUMNS = {
+    "run": "VARCHAR",
+    "name": "VARCHAR",
+    "measure": "VARCHAR",
+    "rounds": "BIGINT",
+    "sparsity": "DOUBLE",
+    "seed": "BIGINT",
+    "model": "VARCHAR",
+    "dataset": "VARCHAR",
+}
+LATENCY = {
+    "latency_ms": "DOUBLE",
+    "latency_ms_dense": "DOUBLE",
+    "latency_iqr_ms": "DOUBLE",
+    "latency_iqr_ms_dense": "DOUBLE",
+    "latency_batch": "BIGINT",
+    "latency_threads": "BIGINT",
+}
+"""Measured after the runs, when the machine is quiet, and so not among the rows; see ``latency.py``."""
+
+
+def connect(root: Path | str | Sequence[Path | str], *, unfinished: bool = False) -> DuckDBPyConnection:
+    """A DuckDB connection with the views ``runs`` (a line per run) and ``rows`` (all rows, with their run's columns).
+
+    Args:
+        root: A folder of run folders, a run folder, or several.
+        unfinished: Whether runs that have not ended are read as well, as far as they came.
+
+    Raises:
+        ValueError: there is no run to read.
+        PruningError: a finished run is damaged.
+
+    Example:
+        ``connect("runs").sql("select measure, avg(test_accuracy_final) from rows group by measure")``
+    """
+    import duckdb
+
+    found = [folder for folder in _all(root) if folder.finished or (unfinished and folder.rows.path.exists())]
+    if not found:
+        raise invalid("read(root=)", "a folder with finished runs", str(root), "Run something, or let it finish.")
+    connection = duckdb.connect()
+    fields = {**COLUMNS, **LATENCY, "file": "VARCHAR"}
+    connection.execute(f"CREATE TABLE runs ({', '.join(f'{name} {kind}' for name, kind in fields.items())})")
+    connection.executemany(
+        f"INSERT INTO runs VALUES ({', '.join('?' * len(fields))})", [_facts(each) for each in found]
+    )
+    files = ", ".join("'" + str(folder.rows.path).replace("'", "''") + "'" for folder in found)
+    late = ", ".join(f"CASE WHEN kind = 'result' THEN runs.{name} END AS {name}" for name in LATENCY)
+    connection.execute(
+        # A torn last line of a run that was killed reads as a row of nulls (ignore_errors), and is dropped.
+        f"CREATE VIEW rows AS SELECT {', '.join(f'runs.{name}' for name in COLUMNS)}, "
+        f"raw.* EXCLUDE (filename, line), {late} "
+        f"FROM (SELECT *, row_number() OVER () AS line FROM read_json([{files}], format='newline_delimited', "
+        "union_by_name=true, filename=true, ignore_errors=true, sample_size=-1)) AS raw "
+        # A join keeps no order; readers count on the stored one (epochs in turn, layers as in the network).
+        "JOIN runs ON raw.filename = runs.file WHERE kind IS NOT NULL ORDER BY raw.line"
+    )
+    return connection
+
+
+def read(
+    root: Path | str | Sequence[Path | str], kind: str | None = None, *, unfinished: bool = False
+) -> list[dict[str, object]]:
+    """The rows of all runs below ``root`` as dictionaries, each with the columns of its run and without nulls.
+
+    Args:
+        root: A folder of run folders, a run folder, or several.
+        kind: Only rows of this kind, such as ``"result"``.
+        unfinished: See :func:`connect`.
+
+    Raises:
+        ValueError: there is no run to read.
+        PruningError: a finished run is damaged.
+    """
+    with connect(root, unfinished=unfinished) as connection:
+        where, values = ("WHERE kind = ?", [kind]) if kind else ("", [])
+        result = connection.execute(f"SELECT * FROM rows {where}", values)
+        names = [column[0] for column in result.description or ()]
+        lines = result.fetchall()
+    return [{name: value for name, value in zip(names, line, strict=True) if value is not None} for line in lines]
+
+
+def _all(root: Path | str | Sequence[Path | str]) -> list[RunFolder]:
+    roots = [root] if isinstance(root, str | Path) else list(root)
+    return [folder for each in roots for folder in folders(each)]
+
+
+def _facts(folder: RunFolder) -> list[object]:
+    if folder.finished and (damaged := folder.damaged()):
+        raise PruningError(
+            f"{folder.path} is damaged ({', '.join(damaged)}): its checksums do not hold. Run its spec again; "
+            "it goes on from its last good checkpoint."
+        )
+    columns = folder.spec.columns
+    measured = folder.path / "latency.json"
+    latency = read_json(measured) if measured.exists() else {}
+    return [*(columns[name] for name in COLUMNS), *(latency.get(name) for name in LATENCY), str(folder.rows.path)]

@@ -1,0 +1,190 @@
+"""Many runs over local processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from flowprune.core.errors import invalid
+from flowprune.experiments.events import Event, Listener, warn
+from flowprune.experiments.folder import RunFolder
+from flowprune.experiments.spec import Spec
+from flowprune.experiments.worker import said, serve
+
+RUN = "flowprune.experiments.job:run"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What became of the runs.
+
+    Attributes:
+        finished: Folders of the runs that ended, now or before.
+        failed: The error of each run that did not, by run id.
+    """
+
+    finished: tuple[RunFolder, ...]
+    failed: dict[str, str]
+
+
+@dataclass
+class _Worker:
+    """A living process, the near end of its pipe, and what it works on."""
+
+    process: BaseProcess
+    pipe: Connection
+    spec: Spec | None = None
+
+
+@dataclass
+class _State:
+    root: Path
+    listen: Listener
+    target: str
+    waiting: deque[Spec]
+    workers: list[_Worker] = field(default_factory=list[_Worker])
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def cores() -> int:
+    """The processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def sweep(
+    specs: Sequence[Spec], root: Path | str, *, jobs: int | None = None, listen: Listener = warn, target: str = RUN
+) -> Sweep:
+    """Run every spec, ``jobs`` at a time, each in a process of its own.
+
+    A run that fails, or whose process dies, is reported and the others go on. Runs that finished before are
+    skipped, interrupted ones go on from their checkpoint: the same call twice does the work once. Ctrl-C stops
+    the processes and is raised again; what was finished stays.
+
+    Args:
+        specs: What to run; equal ones are run once.
+        root: Where the run folders are.
+        jobs: Processes at a time; by default one per core.
+        listen: Hears what the runs say.
+        target: ``"module:function"`` called as ``function(spec, root, listen=...)`` for each.
+
+    Raises:
+        ValueError: no specs, or fewer than one job.
+    """
+    if not specs:
+        raise invalid("sweep(specs=)", "at least one spec", [])
+    if jobs is not None and jobs < 1:
+        raise invalid("sweep(jobs=)", ">= 1", jobs)
+    root = Path(root)
+    unique = {spec.run_id: spec for spec in specs}
+    state = _State(root, listen, target, deque(_unfinished(unique.values(), root, listen)))
+    try:
+        for _ in range(min(jobs or cores(), len(state.waiting))):
+            _hire(state)
+        while any(worker.spec for worker in state.workers):
+            for worker in _ready(state.workers):
+                _hear(state, worker)
+    finally:
+        for worker in state.workers:
+            _dismiss(worker)
+    done = (RunFolder(root / run) for run in unique if run not in state.failed)
+    return Sweep(tuple(done), state.failed)
+
+
+def _unfinished(specs: Iterable[Spec], root: Path, listen: Listener) -> Iterator[Spec]:
+    for spec in specs:
+        folder = RunFolder(root / spec.run_id)
+        if folder.finished and not folder.damaged():
+            listen(Event(spec.run_id, "skipped", "finished before"))
+        else:
+            yield spec
+
+
+@contextmanager
+def _interrupts_ignored() -> Generator[None]:
+    """A process inherits an ignored Ctrl-C, so a starting worker does not die of it with a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _hire(state: _State) -> None:
+    """Start a process and give it the next spec."""
+    context = multiprocessing.get_context("spawn")  # fork would copy a torch that has threads
+    near, far = context.Pipe()
+    process = context.Process(target=serve, args=(far, state.target), daemon=True)
+    with _interrupts_ignored():
+        process.start()
+    far.close()
+    worker = _Worker(process, near)
+    state.workers.append(worker)
+    _assign(state, worker)
+
+
+def _assign(state: _State, worker: _Worker) -> None:
+    worker.spec = state.waiting.popleft() if state.waiting else None
+    if worker.spec is not None:
+        state.listen(Event(worker.spec.run_id, "start", total=worker.spec.epochs))
+        worker.pipe.send((worker.spec, state.root))
+
+
+def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
+    """Workers that said something or died, which their pipe tells as well."""
+    readable = wait([worker.pipe for worker in workers if worker.spec])
+    return [worker for worker in workers if worker.pipe in readable]
+
+
+def _hear(state: _State, worker: _Worker) -> None:
+    try:
+        message = said(worker.pipe.recv())
+    except (EOFError, ConnectionResetError):
+        _bury(state, worker)
+        return
+    if isinstance(message, Event):
+        state.listen(message)
+        return
+    run, error = message
+    _report(state, run, error)
+    _assign(state, worker)
+
+
+def _bury(state: _State, worker: _Worker) -> None:
+    """A process died under a run: that run failed, and another process takes its place."""
+    worker.process.join()
+    if worker.spec is not None:
+        _report(state, worker.spec.run_id, f"its process ended with exit code {worker.process.exitcode}")
+    state.workers.remove(worker)
+    if state.waiting:
+        _hire(state)
+
+
+def _report(state: _State, run: str, error: str | None) -> None:
+    if error is None:
+        state.listen(Event(run, "done"))
+    else:
+        state.failed[run] = error
+        state.listen(Event(run, "failed", error))
+
+
+def _dismiss(worker: _Worker) -> None:
+    """End a process: an idle one by hanging up, a busy one by force (its folder survives that)."""
+    worker.pipe.close()
+    if worker.spec is not None:
+        worker.process.terminate()
+    worker.process.join(5)
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join()

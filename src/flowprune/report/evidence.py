@@ -1,0 +1,72 @@
+"""What the report is made from: the stored rows, specs and surroundings of finished runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from flowprune.core.errors import invalid
+from flowprune.report.values import Row, text
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Rows of all runs; for each run id its spec and its environment, where they were stored.
+
+    Both are flat: nested fields are joined by dots, as in ``"train.epochs"``.
+    """
+
+    rows: tuple[Row, ...]
+    specs: Mapping[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
+    environments: Mapping[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
+
+
+def load(runs: Path | str) -> Evidence:
+    """Read every finished run below ``runs``.
+
+    Raises:
+        ValueError: there is no finished run.
+        PruningError: a finished run is damaged.
+    """
+    from flowprune.experiments import store
+
+    root = Path(runs)
+    if not root.is_dir():
+        raise invalid("report.write(runs=)", "a folder of run folders", str(runs), "Run something first.")
+    rows = tuple(store.read(root))
+    if not rows:
+        raise invalid(
+            "report.write(runs=)", "a folder with finished runs that stored rows", str(runs), "Run one first."
+        )
+    names = {text(row, "run") for row in rows}
+    folders = {path.parent.name: path.parent for path in sorted(root.glob("**/spec.json"))}
+    specs = {name: _flat(_spec(folders[name] / "spec.json")) for name in sorted(names) if name in folders}
+    beside = {name: folders[name] / "environment.json" for name in sorted(names) if name in folders}
+    environments = {name: _flat(_read(path)) for name, path in beside.items() if path.exists()}
+    return Evidence(rows, specs, environments)
+
+
+def _spec(path: Path) -> Mapping[str, object]:
+    stored = _read(path)
+    inner = stored.get("spec", stored)
+    return cast("Mapping[str, object]", inner) if isinstance(inner, dict) else stored
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    found: object = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise invalid(f"report.write(): {path}", "a JSON object", type(found).__name__, "Run its spec again.")
+    return cast("Mapping[str, object]", found)
+
+
+def _flat(fields: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in fields.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(cast("Mapping[str, object]", value), f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,103 @@
+"""Figure: the norm along training, and its predicted derivatives against the measured ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from flowprune.report.figures.marks import KEY_LINE, fills, key, key_height, points
+from flowprune.report.figures.panels import Panels
+from flowprune.report.figures.picture import Picture
+from flowprune.report.figures.scales import PLAIN, decades, identity_axes, spans_decades
+from flowprune.report.figures.sheet import PIXELS, Sheet, Width, grid, head
+from flowprune.report.sentences.flow import caption, say
+from flowprune.report.shapes.flow import Flow, Pair, flow, means
+from flowprune.report.theme import Style, styles
+from flowprune.report.wording import cut_in
+
+NAMES = {
+    "velocity": ("First derivative, d‖θ‖²/dt", "predicted −2θᵀg (E3)"),
+    "acceleration": ("Second derivative, d²‖θ‖²/dt²", "predicted 2(‖g‖² + θᵀHg) (E4)"),
+}
+
+
+def draw(records: Flow, width: Width) -> Figure:
+    """Norm panels above; below, each derivative over the epochs and on the identity line."""
+    configs = [track.config for track in records.norms]
+    looks = styles(c.measure for c in configs)
+    found = {name: pairs for name in NAMES if (pairs := getattr(records, name))}
+    across = 2 if width == "wide" else 1
+    start = -(-len(records.rounds) // across) * across  # a derivative's two panels stand side by side
+    top = key_height(configs, PIXELS[width]) + 8
+    panels = Panels(start + 2 * len(found), across, plot=215, left=52, right=16, top=top)
+    page = panels.sheet(width)
+    key(page, (0, KEY_LINE - 6), configs, looks)
+    for index, rounds in enumerate(records.rounds):
+        _norm(page, panels.axes(page, index), records, rounds, looks)
+    for index, (name, pairs) in enumerate(found.items()):
+        _epochs(page, panels.axes(page, start + 2 * index), records, name, looks)
+        _identity(page, panels.axes(page, start + 2 * index + 1), pairs, name, looks)
+    return page.figure
+
+
+def _norm(page: Sheet, axes: Axes, records: Flow, rounds: int, looks: Mapping[str, Style]) -> None:
+    for track in records.norms:
+        if track.config.dense or track.config.rounds == rounds:
+            style = looks[track.config.measure]
+            mean = np.asarray([value.mean for value in track.values])
+            std = np.asarray([value.std or 0.0 for value in track.values])
+            axes.fill_between(track.epochs, mean - std, mean + std, color=style.colour, alpha=0.13, linewidth=0)
+            axes.plot(track.epochs, mean, color=style.colour, linewidth=1.7, zorder=2.5)
+            points(axes, [track.epochs[-1]], [float(mean[-1])], style=style, size=5)
+    tops = [value.mean + (value.std or 0.0) for track in records.norms for value in track.values]
+    axes.set_ylim(0, 1.05 * max(tops) or 1.0)
+    _over_epochs(axes)
+    head(page, axes, f"Norm, cut in {cut_in(rounds)}" if rounds else "Norm", "‖θ‖²")
+
+
+def _epochs(page: Sheet, axes: Axes, records: Flow, name: str, looks: Mapping[str, Style]) -> None:
+    pairs: Sequence[Pair] = getattr(records, name)
+    shown = {c: own for c, own in means(pairs).items() if c.dense or c.rounds == records.rounds[-1]}
+    for config, own in shown.items():
+        style = looks[config.measure]
+        epochs = [epoch for epoch, _, _ in own]
+        axes.plot(epochs, [predicted for _, predicted, _ in own], color=style.colour, linewidth=1.4, zorder=2)
+        points(axes, epochs, [measured for _, _, measured in own], style=style, fill=0.0, size=4)
+    values = [value for own in shown.values() for _, *both in own for value in both]
+    threshold = spans_decades(values, most=2.5)
+    if threshold is not None:
+        axes.set_yscale("symlog", linthresh=threshold)
+        axes.set_yticks(decades(min(values) * 2, max(values) * 2, threshold))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(PLAIN)
+    axes.axhline(0, color=looks[next(iter(shown)).measure].colour, linewidth=0.6, alpha=0.4)
+    _over_epochs(axes)
+    which = f"dense and {cut_in(records.rounds[-1])}, " if records.rounds[-1] else ""
+    head(page, axes, NAMES[name][0], f"{which}line predicted, dots measured")
+
+
+def _over_epochs(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=2))
+    axes.set_xlabel("epoch", loc="left")
+    axes.margins(x=0.02)
+    grid(axes)
+
+
+def _identity(page: Sheet, axes: Axes, pairs: Sequence[Pair], name: str, looks: Mapping[str, Style]) -> None:
+    solid = fills(sorted({pair.config.rounds for pair in pairs if not pair.config.dense}))
+    identity_axes(axes, [pair.predicted for pair in pairs], [pair.measured for pair in pairs])
+    for config in dict.fromkeys(pair.config for pair in pairs):
+        own = [pair for pair in pairs if pair.config == config]
+        fill = solid.get(config.rounds, 1.0)
+        xs, ys = [pair.predicted for pair in own], [pair.measured for pair in own]
+        points(axes, xs, ys, style=looks[config.measure], fill=fill, size=4)
+    axes.set_xlabel(NAMES[name][1], loc="left")
+    grid(axes, x=True)
+    head(page, axes, "Measured against predicted", "measured; dashed: equal")
+
+
+PICTURE = Picture("The norm and its derivatives", "flow", flow, say, caption, draw)

@@ -1,0 +1,160 @@
+"""The report as one self-contained page of HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from flowprune.report import setting, verified
+from flowprune.report.cells import COLUMNS, Cell, cells, conditions
+from flowprune.report.evidence import Evidence, load
+from flowprune.report.figures import FIGURES
+from flowprune.report.figures.svg import inline
+from flowprune.report.glance import Tile, glance
+from flowprune.report.results import UNIT, Result, table
+from flowprune.report.shapes.runs import by_config
+from flowprune.report.studies import Study, studies
+from flowprune.report.theme import COLOURS
+from flowprune.report.values import Row, kind, number, text
+from flowprune.report.wording import duration, percent
+
+TEMPLATES = Environment(
+    loader=PackageLoader("flowprune.report", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+# Blanks that must not break: before a unit, about ±, and in "n = 3".
+UNIT_BLANK = r"(?<=[\d.]) (?=(?:%|k|M|G|B|kB|MB|ms|s|min|points|times)(?![a-z]))"
+UNITS = re.compile(UNIT_BLANK + r"|(?<=\d) (?=±)|(?<=±) |(?<=\bn) (?== \d)|(?<=n =) ")
+
+
+def bound(words: str) -> str:
+    r"""The same text with each number tied to its unit by a no-break space.
+
+    Example:
+        >>> bound("3.1 % of 5 units")
+        '3.1\xa0% of 5 units'
+    """
+    return UNITS.sub("\xa0", words)
+
+
+TEMPLATES.filters["bound"] = bound
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One figure as it stands on the page; ``wide`` and ``narrow`` are empty where it could not be drawn."""
+
+    name: str
+    title: str
+    sentence: str
+    caption: str
+    notes: tuple[str, ...]
+    wide: str
+    narrow: str
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One study on the page."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+    lines: tuple[tuple[Result, tuple[Cell, ...]], ...]
+    conditions: str
+    plates: tuple[Plate, ...]
+
+
+def write(runs: Path, out: Path, *, title: str | None = None) -> Path:
+    """Write the report of all finished runs below ``runs`` to ``out``, and return ``out``.
+
+    The page stands alone: no script, no file beside it, no address outside it. The same runs give the same bytes.
+
+    Raises:
+        ValueError: there is no finished run.
+        PruningError: a finished run is damaged.
+    """
+    page = render(load(runs), title=title)
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+def render(evidence: Evidence, *, title: str | None = None) -> str:
+    """The page as text. Pure: reads nothing but its argument and the template."""
+    chapters = [_chapter(study, number_of) for number_of, study in enumerate(studies(evidence.rows))]
+    seconds = verified.seconds(evidence.rows)
+    return TEMPLATES.get_template("report.html.j2").render(
+        title=title or _title(chapters),
+        lead=setting.lead(evidence.rows),
+        facts=setting.facts(evidence),
+        warnings=setting.warnings(evidence),
+        chapters=chapters,
+        columns=COLUMNS,
+        unit=UNIT,
+        checks=verified.checks(evidence.rows),
+        cuts=len(kind(evidence.rows, "cut")),
+        cut_time=f"{1000 * seconds:.0f} ms" if seconds is not None else "",
+        settings=setting.settings(evidence),
+        environment=setting.environment(evidence),
+        runs=_runs(evidence.rows),
+        colours=[(name, light, dark) for light, (name, dark) in COLOURS.items()],
+    )
+
+
+def _title(chapters: Sequence[Chapter]) -> str:
+    return chapters[0].title if len(chapters) == 1 else f"{len(chapters)} studies of early pruning"
+
+
+def _chapter(study: Study, index: int) -> Chapter:
+    results = table(study.rows)
+    return Chapter(
+        title=study.title,
+        tiles=glance(results),
+        lines=tuple((result, cells(result)) for result in results),
+        conditions=conditions(results),
+        plates=tuple(_plate(study, name, f"s{index}-{name}") for name in FIGURES),
+    )
+
+
+def _plate(study: Study, name: str, prefix: str) -> Plate:
+    picture = FIGURES[name]
+    drawn = picture.of(study.rows)
+    if drawn is None:
+        note = f"Left out: these runs hold no {picture.needs!r} rows that can be drawn."
+        return Plate(prefix, picture.title, "", "", (note,), "", "")
+    alt = f"{picture.title}. {drawn.sentence}"
+    return Plate(
+        name=prefix,
+        title=picture.title,
+        sentence=drawn.sentence,
+        caption=drawn.caption,
+        notes=drawn.notes,
+        wide=inline(drawn.draw("wide"), f"{prefix}-wide", alt),
+        narrow=inline(drawn.draw("narrow"), f"{prefix}-narrow", alt),
+    )
+
+
+def _runs(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Run id, configuration, seed, final accuracy and training time of each run."""
+    lines: list[tuple[str, ...]] = []
+    for config, own in by_config(kind(rows, "result")).items():
+        for row in sorted(own, key=lambda row: (text(row, "dataset"), text(row, "model"), number(row, "seed") or 0.0)):
+            accuracy, seconds = number(row, "test_accuracy_final"), number(row, "train_seconds")
+            lines.append(
+                (
+                    text(row, "run", "?"),
+                    str(config),
+                    text(row, "seed", "?"),
+                    "not recorded" if accuracy is None else percent(accuracy, 2),
+                    "not recorded" if seconds is None else duration(seconds),
+                )
+            )
+    return lines

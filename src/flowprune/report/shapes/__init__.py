@@ -1,0 +1,1 @@
+"""Rows to records: what each figure draws. Pure, and knows nothing of drawing."""

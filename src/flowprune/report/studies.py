@@ -1,0 +1,66 @@
+"""A study: runs that may be compared, because they share data set, model and sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flowprune.core.errors import invalid
+from flowprune.report.values import Row, number, text
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The rows of the pruned runs at one sparsity, and of the dense runs they are held against."""
+
+    dataset: str
+    model: str
+    sparsity: float
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """``"vgg13 on cifar10, 75 % removed"``."""
+        pruned = f", {100 * self.sparsity:g} % removed" if self.sparsity else ", dense"
+        return f"{self.model} on {self.dataset}{pruned}"
+
+
+def studies(rows: Sequence[Row]) -> tuple[Study, ...]:
+    """Sort rows into studies; the dense runs of a data set and model join each sparsity of theirs.
+
+    Example:
+        >>> base = {"dataset": "digits", "model": "small"}
+        >>> rows = [{**base, "measure": "dense", "sparsity": 0}, {**base, "measure": "magnitude", "sparsity": 0.75}]
+        >>> [(s.sparsity, len(s.rows)) for s in studies(rows)]
+        [(0.75, 2)]
+    """
+    dense: dict[tuple[str, str], list[Row]] = {}
+    pruned: dict[tuple[str, str, float], list[Row]] = {}
+    for row in rows:
+        where = (text(row, "dataset", "unnamed data"), text(row, "model", "unnamed model"))
+        if text(row, "measure", DENSE) == DENSE:
+            dense.setdefault(where, []).append(row)
+        else:
+            pruned.setdefault((*where, round(number(row, "sparsity") or 0.0, 9)), []).append(row)
+    found = [Study(d, m, s, (*dense.get((d, m), ()), *own)) for (d, m, s), own in sorted(pruned.items())]
+    alone = [where for where in sorted(dense) if not any(key[:2] == where for key in pruned)]
+    return tuple(found + [Study(d, m, 0.0, tuple(dense[d, m])) for d, m in alone])
+
+
+def only(where: str, rows: Sequence[Row]) -> Study:
+    """The one study in ``rows``.
+
+    Raises:
+        ValueError: where there is none, or more than one.
+
+    Example:
+        >>> only("draw(rows=)", [{"dataset": "digits", "model": "small", "measure": "dense"}]).title
+        'small on digits, dense'
+    """
+    found = studies(rows)
+    if len(found) != 1:
+        todo = "Filter the rows by dataset, model and sparsity; report.write draws one set of figures for each."
+        raise invalid(where, "rows of one data set, model and sparsity", [s.title for s in found], todo)
+    return found[0]

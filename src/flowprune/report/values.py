@@ -1,0 +1,98 @@
+"""Reading one value out of a stored row, where anything may be absent or not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+Row = Mapping[str, object]
+"""One stored row: a flat JSON object with a ``kind``."""
+
+
+def number(row: Row, key: str) -> float | None:
+    """The finite number under ``key``, or None where it is absent, NaN, infinite or no number.
+
+    Example:
+        >>> number({"loss": 2}, "loss"), number({"loss": float("nan")}, "loss"), number({}, "loss")
+        (2.0, None, None)
+    """
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def numbers(rows: Iterable[Row], key: str) -> list[float]:
+    """The finite numbers under ``key``, in the order of the rows; rows without one are passed over.
+
+    Example:
+        >>> numbers([{"loss": 2}, {}, {"loss": 1}], "loss")
+        [2.0, 1.0]
+    """
+    return [value for row in rows if (value := number(row, key)) is not None]
+
+
+def text(row: Row, key: str, default: str = "") -> str:
+    """The value under ``key`` as text, or ``default`` where it is absent.
+
+    Example:
+        >>> text({"seed": 3}, "seed"), text({}, "seed", "?")
+        ('3', '?')
+    """
+    value = row.get(key)
+    return default if value is None else str(value)
+
+
+def whole(row: Row, key: str, default: int = 0) -> int:
+    """The number under ``key`` as an int, or ``default``.
+
+    Example:
+        >>> whole({"round": 2.0}, "round"), whole({}, "round")
+        (2, 0)
+    """
+    value = number(row, key)
+    return default if value is None else int(value)
+
+
+def kind(rows: Iterable[Row], name: str) -> list[Row]:
+    """The rows of one kind, in their stored order.
+
+    Example:
+        >>> len(kind([{"kind": "cut"}, {"kind": "epoch"}], "cut"))
+        1
+    """
+    return [row for row in rows if row.get("kind") == name]
+
+
+def recorded(rows: Iterable[Row], key: str) -> bool:
+    """Whether any row says anything under ``key``.
+
+    Example:
+        >>> recorded([{"a": None}, {"a": float("nan")}], "a"), recorded([{"a": None}], "a")
+        (True, False)
+    """
+    return any(row.get(key) is not None for row in rows)
+
+
+def finite(rows: Sequence[Row], *keys: str) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows that hold a finite number under every key, and a note on each key that some rows lack.
+
+    A value that cannot be drawn is never dropped in silence: the note goes under the figure.
+
+    Example:
+        >>> rows = [{"run": "a", "loss": 1.0}, {"run": "b", "loss": float("nan")}]
+        >>> kept, notes = finite(rows, "loss")
+        >>> len(kept), notes
+        (1, ('loss is missing or not finite in 1 of 2 rows (run b): left out.',))
+    """
+    notes: list[str] = []
+    for key in keys:
+        bad = [row for row in rows if number(row, key) is None]
+        if bad:
+            runs = sorted({text(row, "run", "?")[:8] for row in bad})
+            named = ", ".join(runs[:4]) + (f" and {len(runs) - 4} more" if len(runs) > 4 else "")
+            plural = "s" if len(runs) > 1 else ""
+            notes.append(
+                f"{key} is missing or not finite in {len(bad)} of {len(rows)} rows (run{plural} {named}): left out."
+            )
+    return [row for row in rows if all(number(row, key) is not None for key in keys)], tuple(notes)

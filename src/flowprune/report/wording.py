@@ -1,0 +1,134 @@
+"""Names and numbers as a reader wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from flowprune.report.spread import Spread
+
+# The measures of the founding paper, by order of the derivative they come from; others follow by name.
+FIRST = (
+    "dense",
+    "magnitude",
+    "loss_preservation",
+    "biased_loss",
+    "gradient_norm_increase",
+    "gradient_norm_preservation",
+)
+SHORT = {"gradient_norm_increase": "grad-norm increase", "gradient_norm_preservation": "grad-norm preservation"}
+
+
+def ordered(measures: Iterable[str]) -> tuple[str, ...]:
+    """Each measure once: dense first, then by order in the theory, then by name.
+
+    Example:
+        >>> ordered(["synflow", "magnitude", "dense", "synflow"])
+        ('dense', 'magnitude', 'synflow')
+    """
+    return tuple(sorted(set(measures), key=lambda m: (FIRST.index(m) if m in FIRST else len(FIRST), m)))
+
+
+def plain(measure: str) -> str:
+    """A measure's name in plain words.
+
+    Example:
+        >>> plain("loss_preservation"), plain("gradient_norm_increase")
+        ('loss preservation', 'grad-norm increase')
+    """
+    return SHORT.get(measure, measure.replace("_", " "))
+
+
+def cut_in(rounds: int) -> str:
+    """``"1 round"`` or ``"5 rounds"``.
+
+    Example:
+        >>> cut_in(1), cut_in(5)
+        ('1 round', '5 rounds')
+    """
+    return f"{rounds} round" + ("" if rounds == 1 else "s")
+
+
+def joined(words: Sequence[str]) -> str:
+    """``"a, b and c"``.
+
+    Example:
+        >>> joined(["a", "b", "c"])
+        'a, b and c'
+    """
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else "none"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, and a true minus.
+
+    Example:
+        >>> signed(-1.26), signed(0.5), signed(-0.01)
+        ('−1.3', '+0.5', '0.0')
+    """
+    rounded = f"{value:+.{digits}f}"
+    return rounded[1:] if float(rounded) == 0 else rounded.replace("-", "−")
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share of one, in percent.
+
+    Example:
+        >>> percent(0.975), percent(0.75, 0)
+        ('97.5 %', '75 %')
+    """
+    return f"{100 * share:.{digits}f} %"
+
+
+def accuracy(value: Spread, *, count: bool = False) -> str:
+    """A mean accuracy in percent with its spread; one run is labelled as such.
+
+    Example:
+        >>> accuracy(Spread(0.9712, 0.0041, 3), count=True), accuracy(Spread(0.97, None, 1))
+        ('97.1 ± 0.4 % (n = 3)', '97.0 % (n = 1)')
+    """
+    if value.std is None:
+        return f"{100 * value.mean:.1f} % (n = 1)" if value.n == 1 else f"{100 * value.mean:.1f} %"
+    return f"{100 * value.mean:.1f} ± {100 * value.std:.1f} %" + (f" (n = {value.n})" if count else "")
+
+
+def compact(value: float) -> str:
+    """Three figures and a decimal prefix (k = 10³, M = 10⁶, G = 10⁹).
+
+    Example:
+        >>> compact(9413066), compact(61450), compact(812)
+        ('9.41 M', '61.5 k', '812')
+    """
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * size:
+            return f"{figures(value / size)} {prefix}"
+    return figures(value) if value != int(value) else str(int(value))
+
+
+def figures(value: float, count: int = 3) -> str:
+    """A number to ``count`` significant figures, without an exponent where it is of ordinary size.
+
+    Example:
+        >>> figures(3.14159), figures(314.159), figures(0.001234), figures(1.5e-7)
+        ('3.14', '314', '0.00123', '1.5e−7')
+    """
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        digits = 0 if value == 0 else max(0, count - 1 - int(f"{abs(value):e}".split("e")[1]))
+        return f"{value:.{digits}f}".replace("-", "−")
+    mantissa, exponent = f"{value:.{count - 1}e}".split("e")
+    trimmed = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{trimmed}e{int(exponent)}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    Example:
+        >>> duration(42.4), duration(125), duration(7300)
+        ('42 s', '2 min 05 s', '2 h 01 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if seconds >= 10 else f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

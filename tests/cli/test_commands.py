@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from flowprune.cli.errors import told
+from flowprune.cli.main import COMMANDS, application
+from flowprune.core.version import __version__
+
+
+def call(*arguments):
+    return CliRunner().invoke(application(), [str(argument) for argument in arguments])
+
+
+def test_help_names_every_command():
+    result = call("--help")
+    assert result.exit_code == 0
+    for name in COMMANDS:
+        assert f"\n  {name} " in result.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_says_what_it_does(name):
+    result = call(name, "--help")
+    assert result.exit_code == 0
+    assert COMMANDS[name].__doc__
+    assert COMMANDS[name].__doc__.split()[0] in result.output
+
+
+def test_version():
+    assert call("--version").output.strip() == __version__
+
+
+@pytest.mark.parametrize("kind", ["models", "datasets", "measures", "objectives", "presets", "schedules"])
+def test_list(kind):
+    import flowprune as fp
+
+    index = {"models": fp.MODELS, "datasets": fp.DATASETS, "measures": fp.MEASURES, "presets": fp.PRESETS}.get(kind)
+    names = call("list", kind).output.split()
+    assert names
+    assert index is None or names == list(index)
+    details = call("list", kind, "--details")
+    assert details.exit_code == 0
+    assert len(details.output.splitlines()) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "model"], "Did you mean 'models'"),
+        (["run"], "--preset NAME"),
+        (["run", "--preset", "dem"], "Did you mean 'demo'"),
+        (["run", "nowhere.toml"], "nowhere.toml"),
+        (["run", "--preset", "smoke", "--set", "prune.measure=magnitud"], "Did you mean 'magnitude'"),
+        (["run", "--preset", "smoke", "--set", "prune.sparsity=1.5"], "prune.sparsity"),
+        (["sweep", "--preset", "smoke", "--axis", "prune.mesure=fisher"], "prune.mesure"),
+        (["sweep", "--preset", "smoke", "--axis", "seed"], "path=value,value"),
+        (["report", "no/such/folder"], "Run something first"),
+        (["score", "--model", "vgg31"], "Did you mean 'vgg13'"),
+        (["score", "--data", "digit"], "Did you mean 'digits'"),
+        (["score", "--measure", "magnitud"], "Did you mean 'magnitude'"),
+        (["score", "--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["prune", "--sparsity", "1.0"], "in [0, 1)"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, said):
+    result = call(*arguments)
+    assert result.exit_code == 2, result.output
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_debug_shows_where_it_came_from(monkeypatch):
+    monkeypatch.setenv("FLOWPRUNE_DEBUG", "")  # so that what --debug sets is undone
+    result = call("--debug", "list", "model")
+    assert isinstance(result.exception, KeyError)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--debug", "false"], ["--debug=false"], ["list", "models", "--details", "false"], ["--debug=0"]]
+)
+def test_a_flag_takes_no_string(arguments):
+    """``--flag false`` must not mean true, as it does with ``type=bool``."""
+    assert call(*arguments).exit_code == 2
+
+
+def test_ctrl_c_is_no_traceback():
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit) as end:
+        told(interrupted)()
+    assert end.value.exit_code == 130

@@ -1,0 +1,127 @@
+"""The commands on real, small input."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+import flowprune as fp
+from flowprune.cli.main import application
+
+SPEC = """
+name = "tiny"
+[model]
+name = "mlp"
+options = { widths = [12, 8] }
+[data]
+name = "gaussians"
+options = { samples = 120 }
+[train]
+epochs = "3ep"
+batch = 32
+[prune]
+measure = "magnitude"
+sparsity = 0.5
+samples = 32
+[record]
+flow_samples = 16
+"""
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(application(), [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_score_prints_and_writes(tmp_path):
+    out = tmp_path / "scores.safetensors"
+    said = call("score", "--data", "gaussians", "--samples", 64, "--out", out)
+    scores = load_file(out)
+    assert list(scores)
+    assert all(name in said for name in scores)
+    assert {value.dim() for value in scores.values()} == {1}
+
+
+def test_score_takes_a_checkpoint(tmp_path):
+    model = fp.models.build("digits_convnet", num_classes=4, seed=5)
+    path, out = tmp_path / "model.safetensors", tmp_path / "scores.safetensors"
+    save_file(model.state_dict(), path)
+    options = ("--data", "gaussians", "--measure", "magnitude", "--granularity", "weights", "--out", out)
+    call("score", *options, "--checkpoint", path)
+    assert torch.equal(load_file(out)["classifier.weight"], model.classifier.weight.detach().abs())
+    said = call("score", "--data", "digits", "--checkpoint", path, code=2)  # ten classes, not four
+    assert "of this model" in said
+    assert "classifier.weight" in said
+    path.write_bytes(path.read_bytes()[:100])
+    assert "cannot be read" in call("score", *options, "--checkpoint", path, code=2)
+
+
+@pytest.mark.parametrize("granularity", ["channels", "weights"])
+def test_prune_writes_masks_and_the_model(tmp_path, granularity):
+    out = tmp_path / "out"
+    options = ("--data", "gaussians", "--samples", 64, "--granularity", granularity, "--out", out)
+    said = call("prune", "--sparsity", 0.5, "--rounds", 2, *options)
+    masks = fp.Masks.load(out / "masks.safetensors")
+    assert masks.sparsity == pytest.approx(0.5, abs=1e-4)
+    assert "parameters" in said
+    weight = load_file(out / "model.safetensors")["features.0.0.weight"]
+    kept = masks["features.0.0.weight"]
+    if granularity == "channels":
+        assert len(weight) == int(kept.sum()) < 32
+    else:
+        assert not weight[~kept].any()
+
+
+def test_analyse(tmp_path):
+    said = call("analyse", "--data", "gaussians", "--samples", 32)
+    assert "dN/dt" in said
+    assert "magnitude / loss_preservation" in said
+
+
+def test_run_then_report(tmp_path, spec):
+    runs = tmp_path / "runs"
+    said = call("run", spec, "--runs", runs, "--set", "seed=3")
+    assert "magnitude" in said
+    (folder,) = runs.iterdir()
+    assert json.loads((folder / "spec.json").read_text())["spec"]["seed"] == 3
+    assert json.loads((folder / "latency.json").read_text())["latency_ms"] > 0
+    call("report", runs)
+    assert "<html" in (runs / "report.html").read_text()
+
+
+def test_sweep(tmp_path, spec):
+    runs = tmp_path / "runs"
+    axes = ("--axis", "prune.measure=dense,magnitude", "--axis", "seed=0,1")
+    said = call("sweep", spec, "--runs", runs, *axes, "--jobs", 1)
+    assert [fp.experiments.RunFolder(path).finished for path in runs.iterdir()] == [True] * 4
+    assert "dense" in said
+    again = call("sweep", spec, "--runs", runs, *axes)
+    assert again.count("finished before") == 4
+
+
+def test_runs_that_differ_otherwise_are_told(tmp_path, spec):
+    runs = tmp_path / "runs"
+    for batch in (16, 32):
+        call("run", spec, "--runs", runs, "--set", f"train.batch={batch}")
+    said = call("report", runs).replace("\n", " ")
+    assert "Runs differ in train.batch" in said
+
+
+def test_a_failed_run_is_told_and_the_others_go_on(tmp_path, spec):
+    runs = tmp_path / "runs"
+    said = call("sweep", spec, "--runs", runs, "--axis", "train.learning_rate=0.1,1e30", "--jobs", 1, code=1)
+    assert "the loss is" in said
+    assert "Runs differ" not in said  # one of them did not finish
+    assert [fp.experiments.RunFolder(path).finished for path in runs.iterdir()].count(True) == 1

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from flowprune.core.errors import UnknownNameError
+from flowprune.experiments import demo
+from flowprune.experiments.axes import expand, parse_axis
+from flowprune.experiments.folder import open_folder
+from flowprune.experiments.presets import PRESETS
+from flowprune.experiments.spec import Spec, override, parse, read
+
+BASE = {"model": {"name": "mlp"}, "data": {"name": "gaussians"}, "prune": {"measure": "magnitude"}}
+
+
+def leaves(fields, path=()):
+    for key, value in fields.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*path, key))
+        else:
+            yield ".".join((*path, key)), value
+
+
+OTHERS = {
+    "channels": "weights",
+    "global": "local",
+    "reset": "slice",
+    "auto": "none",
+    "mlp": "vgg13",
+    "gaussians": "digits",
+    "magnitude": "fisher",
+    "rounds": "linear",
+}
+
+
+def other(value):
+    """A value that the same field accepts, and that differs."""
+    if isinstance(value, bool | int | float):
+        return not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * 0.5 + 0.01
+    if isinstance(value, str):
+        return "9ep" if value.endswith("ep") else OTHERS.get(value, "other")
+    return {"dict": {"3ep": 0.5}, "list": ["magnitude"], "NoneType": 2.0}[type(value).__name__]
+
+
+def test_every_field_is_part_of_the_run_id():
+    spec = parse(BASE)
+    seen = {spec.run_id}
+    fields = list(leaves(spec.model_dump(mode="json")))
+    for path, value in fields:
+        changed = override(spec, {path: other(value)})
+        assert changed != spec, path
+        seen.add(changed.run_id)
+    assert len(seen) == len(fields) + 1
+    assert len(fields) > 30
+
+
+def test_the_run_id_depends_on_the_spec_version(monkeypatch):
+    before = parse(BASE).run_id
+    monkeypatch.setattr("flowprune.experiments.spec.SPEC_VERSION", 1000)
+    assert parse(BASE).run_id != before
+
+
+def test_the_run_id_is_the_same_however_the_spec_is_written():
+    written = {**BASE, "seed": 0, "prune": {"measure": "magnitude", "rounds": 1}}
+    assert parse(written).run_id == parse(BASE).run_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"prune.sparsity": 1.0}, "prune.sparsity"),
+        ({"prune.sparsity": -0.1}, "prune.sparsity"),
+        ({"prune.round": 3}, "prune.round"),
+        ({"trian.epochs": "3ep"}, "trian"),
+        ({"train.epochs": "many"}, "train.epochs"),
+        ({"train.epochs": "100it"}, "train.epochs"),
+        ({"record.flow": "false"}, "record.flow"),
+        ({"record.flow": True}, "record.flow"),
+        ({"prune.granularity": "filters"}, "prune.granularity"),
+        ({"train.learning_rate": float("nan")}, "train.learning_rate"),
+        ({"seed": True}, "seed"),
+        ({"seed": "0"}, "seed"),
+    ],
+)
+def test_a_wrong_field_is_named(changes, named):
+    with pytest.raises(ValueError, match=named):
+        override(parse(BASE), changes)
+
+
+def test_a_missing_field_is_named():
+    with pytest.raises(ValueError, match=r"Spec\(model\): Field required"):
+        parse({"data": {"name": "digits"}})
+
+
+def test_a_spec_is_frozen():
+    with pytest.raises(ValidationError):
+        parse(BASE).seed = 3  # pyright: ignore
+
+
+def test_read_toml(tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text('name = "x"\nseed = 3\n[model]\nname = "mlp"\n[data]\nname = "digits"\n[train]\nepochs = "2ep"\n')
+    spec = read(path)
+    assert (spec.seed, spec.epochs, spec.prune) == (3, 2, None)
+    assert spec.columns["measure"] == "dense"
+    path.write_text("name = ")
+    with pytest.raises(ValueError, match="must be TOML"):
+        read(path)
+
+
+def test_presets_are_specs_and_unknown_ones_are_told():
+    assert all(isinstance(spec, Spec) for spec in PRESETS.values())
+    with pytest.raises(UnknownNameError, match="demo, smoke"):
+        PRESETS["dem"]
+
+
+def test_axes_make_the_product_and_dense_appears_once():
+    specs = expand(parse(BASE), {"prune.measure": ["dense", "magnitude"], "prune.rounds": [1, 5], "seed": [0, 1]})
+    told = [(s.columns["measure"], s.columns["rounds"], s.seed) for s in specs]
+    assert sorted(told) == [
+        ("dense", 0, 0), ("dense", 0, 1),
+        ("magnitude", 1, 0), ("magnitude", 1, 1), ("magnitude", 5, 0), ("magnitude", 5, 1),
+    ]  # fmt: skip
+
+
+def test_the_demo_is_the_papers_table(tmp_path):
+    runs = demo.specs()
+    told = [(spec.columns["measure"], spec.columns["rounds"]) for spec in runs]
+    assert len(runs) == 33
+    assert set(told) == {("dense", 0), *((measure, rounds) for measure in demo.MEASURES for rounds in (1, 5))}
+    assert {spec.prune.sparsity for spec in runs if spec.prune} == {0.75}
+    assert all(spec.seed in (0, 1, 2) and spec.threads == 1 for spec in runs)
+    assert told[:3] == [("dense", 0)] * 3  # the longest runs first
+
+
+def test_the_demo_does_not_mix_in_other_runs(tmp_path):
+    demo.require_own(tmp_path)
+    open_folder(demo.specs()[-1], tmp_path, print)
+    demo.require_own(tmp_path)
+    stranger = open_folder(parse(BASE), tmp_path, print)
+    with pytest.raises(ValueError, match=stranger.path.name):
+        demo.require_own(tmp_path)
+
+
+def test_an_unknown_axis_is_an_error():
+    with pytest.raises(ValueError, match=r"prune\.mesure"):
+        expand(parse(BASE), {"prune.mesure": ["magnitude"]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "known"),
+    [
+        ({"model.name": "vgg31"}, "Did you mean 'vgg13'"),
+        ({"data.name": "digit"}, "Did you mean 'digits'"),
+        ({"prune.measure": "magnitud"}, "Did you mean 'magnitude'"),
+        ({"prune.schedule": "square"}, "Known: cubic, exponential"),
+        ({"record.agreement": ["magnitude", "snip"]}, "Known: biased_loss"),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones(changes, known):
+    with pytest.raises(UnknownNameError, match=known):
+        override(parse(BASE), changes)
+
+
+def test_the_cuts_must_leave_an_epoch():
+    with pytest.raises(ValueError, match="more than the 20 epochs that the cuts take"):
+        override(parse(BASE), {"prune.rounds": 20})
+
+
+@pytest.mark.parametrize("text", ["seed", "=1", "seed=", ""])
+def test_an_axis_of_another_form_is_an_error(text):
+    with pytest.raises(ValueError, match="path=value,value"):
+        parse_axis(text)

@@ -1,0 +1,204 @@
+"""Rows as a finished sweep would leave them: 11 configurations x seeds x epochs, shapes plausible, numbers invented."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from random import Random
+
+from flowprune.report.evidence import Evidence
+
+MEASURES = (
+    "magnitude",
+    "loss_preservation",
+    "biased_loss",
+    "gradient_norm_increase",
+    "gradient_norm_preservation",
+)
+LAYERS = {
+    "stem.conv": 16,
+    "blocks.0.conv": 32,
+    "blocks.1.conv": 32,
+    "blocks.2.conv": 64,
+    "blocks.3.conv": 64,
+}
+CHECKS = ["same function", "live optimizer", "exact sparsity", "zeros stay"]
+PENALTY = {
+    "magnitude": 0.010,
+    "loss_preservation": 0.012,
+    "biased_loss": 0.008,
+    "gradient_norm_increase": 0.055,
+    "gradient_norm_preservation": 0.014,
+}
+
+
+def rows(seeds=(0, 1, 2), epochs=20, rounds=(1, 5), sparsity=0.75, measures=MEASURES):
+    """Every kind of row for dense runs and each measure x rounds x seed."""
+    found = []
+    for seed in seeds:
+        found += _run("dense", 0, seed, epochs, sparsity)
+        for measure, n in itertools.product(measures, rounds):
+            found += _run(measure, n, seed, epochs, sparsity)
+    return found
+
+
+def _run(measure, rounds, seed, epochs, sparsity):
+    rng = Random(f"{measure}-{rounds}-{seed}")
+    about = {
+        "run": f"{abs(hash_of(measure, rounds, seed)):016x}",
+        "measure": measure,
+        "rounds": rounds,
+        "sparsity": 0.0 if measure == "dense" else sparsity,
+        "seed": seed,
+        "model": "small_conv",
+        "dataset": "digits",
+    }
+    own = [*_epochs(rng, measure, rounds, epochs), *_flow(rng, rounds, epochs), *_result(rng, measure, rounds, epochs)]
+    if measure != "dense":
+        own += [*_cuts(rng, measure, rounds, sparsity), *_layers(rng, measure, rounds, sparsity), *_agreement(seed)]
+    return [{**about, **row} for row in own]
+
+
+def hash_of(*parts):
+    """A number that depends on nothing but its arguments."""
+    return Random("/".join(map(str, parts))).getrandbits(62)
+
+
+def _accuracy(rng, measure, rounds, epoch):
+    lost = PENALTY.get(measure, 0.0) * (0.8 if rounds == 5 else 1.0)
+    since = epoch - rounds if epoch > rounds else epoch
+    dip = 0.35 * math.exp(-since / 2.2) + (0.03 if 0 < epoch <= rounds else 0)
+    return min(1.0, max(0.1, 0.985 - lost - dip + rng.gauss(0, 0.005)))
+
+
+def _epochs(rng, measure, rounds, epochs):
+    for epoch in range(1, epochs + 1):
+        accuracy = _accuracy(rng, measure, rounds, epoch)
+        yield {
+            "kind": "epoch",
+            "epoch": epoch,
+            "iteration": epoch * 11,
+            "train_loss": 2 * (1 - accuracy),
+            "train_accuracy": min(1.0, accuracy + 0.01),
+            "valid_loss": 2.2 * (1 - accuracy),
+            "valid_accuracy": min(1.0, accuracy + rng.gauss(0, 0.004)),
+            "test_accuracy": accuracy,
+            "learning_rate": 0.1 if epoch < epochs * 0.7 else 0.01,
+            "seconds": 0.2,
+        }
+
+
+def _flow(rng, rounds, epochs):
+    norm2 = 180 + rng.gauss(0, 3)
+    for epoch in range(epochs + 1):
+        velocity = 3.0 * math.exp(-epoch / 4) - 0.05 + rng.gauss(0, 0.02)
+        acceleration = 40 * math.exp(-epoch / 3) - 0.5 + rng.gauss(0, 0.4)
+        if 0 < epoch <= rounds:
+            norm2 *= 0.30 if rounds == 1 else 0.72
+        norm2 += 4 * velocity
+        yield {
+            "kind": "flow",
+            "epoch": epoch,
+            "norm2": norm2,
+            "velocity": velocity,
+            "acceleration": acceleration,
+            "measured_velocity": velocity * (1 + rng.gauss(0, 0.003)),
+            "measured_acceleration": acceleration * (1 + rng.gauss(0, 0.04)),
+            "loss": 2 * math.exp(-epoch / 4),
+            "loss_velocity": -math.exp(-epoch / 3),
+        }
+
+
+def remaining(rounds, sparsity):
+    """The shares left after 0, 1, ..., ``rounds`` cuts of the harmonic schedule."""
+    return [rounds * (1 - sparsity) / (k * sparsity + rounds * (1 - sparsity)) for k in range(rounds + 1)]
+
+
+def _cuts(rng, measure, rounds, sparsity):
+    total = sum(LAYERS.values())
+    left = [round(total * share) for share in remaining(rounds, sparsity)]
+    sign = 1 if measure == "gradient_norm_increase" else rng.choice([1, 1, -1])
+    for k in range(1, rounds + 1):
+        share = 1 - left[k] / left[k - 1]
+        predicted = sign * abs(rng.gauss(0.02, 0.05)) * share
+        slope = sign * abs(rng.gauss(0.5, 0.6)) * share
+        yield {
+            "kind": "cut",
+            "round": k,
+            "epoch": k,
+            "target_sparsity": 1 - remaining(rounds, sparsity)[k],
+            "achieved_sparsity": 1 - left[k] / total,
+            "units_before": left[k - 1],
+            "units_after": left[k],
+            "predicted_loss_change": predicted,
+            "measured_loss_change": predicted + abs(rng.gauss(2.0, 0.7)) * share**2,
+            "predicted_gradient_norm2_change": slope,
+            "measured_gradient_norm2_change": slope * rng.uniform(0.4, 1.4) + rng.gauss(0, 4) * share**2,
+            "gather_seconds": 0.3,
+            "cut_seconds": 0.05,
+            "checks": CHECKS,
+            "gradient_norm2": 0.4,
+            "loss": 0.5,
+        }
+
+
+def _layers(rng, measure, rounds, sparsity):
+    for k in range(1, rounds + 1):
+        for depth, (name, units) in enumerate(LAYERS.items()):
+            lean = (depth - 2) * (0.09 if measure == "gradient_norm_increase" else -0.07)
+            share = min(1.0, remaining(rounds, sparsity)[k] + lean * k / rounds + rng.gauss(0, 0.02))
+            kept = max(round(0.05 * units) or 1, round(share * units))
+            hit = share * units < 0.06 * units
+            yield {"kind": "layer", "round": k, "layer": name, "units": units, "kept": kept, "floor_hit": hit}
+
+
+def _agreement(seed):
+    for i, j in itertools.combinations(range(len(MEASURES)), 2):
+        rng = Random(f"{i}{j}{seed}")
+        rho = max(-1.0, min(1.0, 0.95 - 0.28 * (j - i) - (0.5 if j == 3 else 0) + rng.gauss(0, 0.05)))
+        yield {
+            "kind": "agreement",
+            "round": 0,
+            "epoch": 1,
+            "a": MEASURES[i],
+            "b": MEASURES[j],
+            "spearman": rho,
+            "pearson": rho * 0.9,
+            "overlap": 0.25 + 0.7 * max(0.0, rho),
+        }
+
+
+def _result(rng, measure, rounds, epochs):
+    pruned = measure != "dense"
+    parameters = round(65000 * (0.085 + 0.02 * rng.random())) if pruned else 65000
+    final = _accuracy(rng, measure, rounds, epochs)
+    yield {
+        "kind": "result",
+        "test_accuracy_final": final,
+        "test_accuracy_selected": min(1.0, final + rng.gauss(0.001, 0.003)),
+        "valid_accuracy_best": min(1.0, final + 0.004),
+        "epochs": epochs,
+        "parameters": parameters,
+        "parameters_dense": 65000,
+        "nonzeros": parameters,
+        "multiply_adds": round(1.9e6 * parameters / 65000 * 1.4) if pruned else 1_900_000,
+        "multiply_adds_dense": 1_900_000,
+        "bytes": parameters * 4 + 3000,
+        "bytes_dense": 65000 * 4 + 3000,
+        "latency_ms": (0.9 if pruned else 2.1) * rng.uniform(0.95, 1.05),
+        "latency_ms_dense": 2.1 * rng.uniform(0.95, 1.05),
+        "latency_iqr_ms": 0.06,
+        "latency_iqr_ms_dense": 0.11,
+        "latency_batch": 64,
+        "latency_threads": 1,
+        "train_seconds": 3.5 * rng.uniform(0.9, 1.1),
+        "achieved_sparsity": 0.75 if pruned else 0.0,
+    }
+
+
+def evidence(found):
+    """The rows with specs and environments beside them, as ``report.evidence.load`` would give them."""
+    runs = {row["run"] for row in found}
+    spec = {"train.epochs": "20ep", "train.batch": 64, "prune.granularity": "channels", "threads": 1}
+    surroundings = {"flowprune": "0.1.0", "torch": "2.13.0", "processor": "a processor", "cores": 2, "threads": 1}
+    return Evidence(tuple(found), dict.fromkeys(runs, spec), dict.fromkeys(runs, surroundings))

@@ -1,0 +1,157 @@
+"""The page: self-contained, whole, honest about what is missing."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from flowprune.core.errors import PruningError
+from flowprune.experiments.folder import open_folder
+from flowprune.experiments.spec import DataSpec, ModelSpec, PruneSpec, Spec
+from flowprune.report import page, write
+from flowprune.report.evidence import Evidence, load
+from flowprune.report.page import render
+from tests.report import fabricate
+
+VOID = {"meta", "path", "use", "rect", "br"}
+
+
+class Balance(HTMLParser):
+    """Fails on a tag that is closed out of turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def html():
+    return render(fabricate.evidence(fabricate.rows(epochs=6)))
+
+
+def test_it_stands_alone(html):
+    assert not re.findall(r'(?:src|href)="(?!#)', html)
+    assert "<script" not in html
+    assert "@import" not in html
+    assert "http" not in html.replace("http://www.w3.org/", "")
+
+
+def test_every_tag_is_closed_and_no_id_repeats(html):
+    parser = Balance()
+    parser.feed(html)
+    assert parser.open == []
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_it_carries_table_figures_checks_and_runs(html):
+    assert html.count("<figure") == 6
+    assert html.count('<svg class="wide"') == html.count('<svg class="narrow"') == 6
+    assert html.count('role="img" aria-label="') == 12
+    assert "exact sparsity" in html
+    assert "90 of 90" in html
+    assert all(run in html for run in {row["run"] for row in fabricate.rows(epochs=1)})
+    assert "33 finished runs: 3 dense, 30 pruned" in html
+
+
+def test_the_same_evidence_gives_the_same_bytes():
+    rows = fabricate.rows(seeds=(0,), epochs=1, rounds=(1,), measures=("magnitude", "biased_loss"))
+    evidence = fabricate.evidence(rows)
+    assert render(evidence) == render(evidence)
+
+
+def test_missing_kinds_leave_a_note_in_place_of_a_figure():
+    rows = [row for row in fabricate.rows(seeds=(0,), epochs=2) if row["kind"] == "epoch"]
+    html = render(Evidence(tuple(rows)))
+    assert html.count("Left out: these runs hold no") == 5
+    assert "No run stored a result" in html
+    assert html.count("<svg") == 2
+
+
+def test_names_from_outside_are_escaped():
+    rows = [{**row, "dataset": "<b>data</b>"} for row in fabricate.rows(seeds=(0,), epochs=1)]
+    rows = [row for row in rows if row["kind"] in ("epoch", "result")]
+    html = render(Evidence(tuple(rows)), title="<i>title</i>")
+    assert "<b>data</b>" not in html
+    assert "&lt;i&gt;title" in html
+
+
+def test_settings_that_differ_and_seeds_that_repeat_are_told():
+    rows = fabricate.rows(seeds=(0,), epochs=1, rounds=(1,), measures=("magnitude",))
+    again = [{**row, "run": row["run"][::-1]} for row in rows]
+    runs = sorted({row["run"] for row in rows + again})
+    specs = {run: {"train.batch": 64 + index} for index, run in enumerate(runs)}
+    html = render(Evidence((*rows, *again), specs))
+    assert "Runs differ in train.batch" in html
+    assert "one seed occurs more than once" in html
+
+
+def stored(spec, root, rows):
+    """A finished run folder as the experiments leave it."""
+    folder = open_folder(spec, root, print)
+    folder.write_environment({"torch": "2.13.0", "cores": 2})
+    for row in rows:
+        folder.rows.append(row)
+    folder.finish()
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two finished runs, dense and pruned."""
+    dense = Spec(model=ModelSpec(name="mlp"), data=DataSpec(name="digits"))
+    pruned = dense.model_copy(update={"prune": PruneSpec(measure="magnitude", rounds=2)})
+    for spec, accuracy in ((dense, 0.9), (pruned, 0.8)):
+        result = {"kind": "result", "test_accuracy_final": accuracy, "parameters": 10, "train_seconds": 1.5}
+        layers = [
+            {"kind": "layer", "round": k, "layer": name, "units": 8, "kept": 2} for k in (1, 2) for name in ("z", "a")
+        ]
+        stored(spec, tmp_path / "runs", [result] + (layers if spec is pruned else []))
+    return tmp_path / "runs"
+
+
+def test_write_reads_run_folders(runs):
+    out = write(runs, runs / "new" / "report.html", title="A title")
+    html = out.read_text(encoding="utf-8")
+    assert "<h1>A title</h1>" in html
+    assert "torch 2.13.0" in html
+    assert "75\xa0% of the channels" in html
+    assert "−10.0\xa0points" in html
+
+
+def test_rows_come_in_the_order_they_were_stored(runs):
+    evidence = load(runs)
+    layers = [(row["round"], row["layer"]) for row in evidence.rows if row["kind"] == "layer"]
+    assert layers == [(1, "z"), (1, "a"), (2, "z"), (2, "a")]
+    assert {spec["train.epochs"] for spec in evidence.specs.values()} == {"20ep"}
+
+
+def test_a_damaged_run_is_told(runs):
+    rows = next(runs.glob("*/rows.jsonl"))
+    rows.write_text(rows.read_text(encoding="utf-8") + "{}", encoding="utf-8")
+    with pytest.raises(PruningError, match="damaged"):
+        write(runs, runs / "report.html")
+
+
+def test_no_runs_is_a_clear_error_and_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match="Run something first"):
+        write(tmp_path / "nowhere", tmp_path / "report.html")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="must be"):
+        write(tmp_path / "empty", tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_numbers_are_tied_to_their_units():
+    assert page.bound("97.1 ± 0.4 % (n = 3)") == "97.1\xa0±\xa00.4\xa0% (n\xa0=\xa03)"
+    assert page.bound("3 seeds") == "3 seeds"
