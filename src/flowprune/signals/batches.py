@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from flowprune.core.errors import invalid
@@ -25,6 +24,7 @@ def mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
     """The batch with a function applied to each of its tensors; containers become plain ones.
 
     Example:
+        >>> import torch
         >>> mapped((torch.ones(1), {"a": torch.ones(1)}), lambda tensor: tensor * 2)
         (tensor([2.]), {'a': tensor([2.])})
     """
@@ -44,6 +44,7 @@ def size_of(batch: Any) -> int:
         ValueError: no tensor with a first axis, or an empty one.
 
     Example:
+        >>> import torch
         >>> size_of({"ids": torch.zeros(3, 7)})
         3
     """
@@ -97,6 +98,7 @@ def split(counted: Counted, most: int) -> list[Counted]:
     """Parts of at most ``most`` examples; tensors of another length are shared by all parts.
 
     Example:
+        >>> import torch
         >>> [part.size for part in split(Counted(0, torch.zeros(5, 2), 5), 2)]
         [2, 2, 1]
     """
@@ -112,6 +114,7 @@ def part(counted: Counted, start: int, stop: int) -> Any:
     """Examples ``start`` to ``stop`` of a batch.
 
     Example:
+        >>> import torch
         >>> part(Counted(0, (torch.arange(3), torch.arange(3)), 3), 0, 2)
         (tensor([0, 1]), tensor([0, 1]))
     """
@@ -120,13 +123,3 @@ def part(counted: Counted, start: int, stop: int) -> Any:
         return tensor[start:stop] if tensor.ndim and len(tensor) == counted.size else tensor
 
     return mapped(counted.batch, cut)
-
-
-def is_finite(losses: Iterable[float]) -> bool:
-    """Whether all are.
-
-    Example:
-        >>> is_finite([1.0, float("nan")])
-        False
-    """
-    return bool(torch.isfinite(torch.tensor(list(losses))).all())

@@ -36,14 +36,14 @@ class FirstPass:
     @property
     def loss(self) -> float:
         """The mean over all examples."""
-        return mean_loss(self.losses, self.sizes)
+        return over_examples(self.losses, self.sizes)
 
 
-def mean_loss(losses: Iterable[float], sizes: list[int]) -> float:
+def over_examples(losses: Iterable[float], sizes: list[int]) -> float:
     """The sample-weighted mean.
 
     Example:
-        >>> mean_loss([1.0, 4.0], [2, 1])
+        >>> over_examples([1.0, 4.0], [2, 1])
         2.0
     """
     return sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)

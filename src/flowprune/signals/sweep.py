@@ -17,7 +17,7 @@ from flowprune.signals.activations import recorded
 from flowprune.signals.as_found import Restore
 from flowprune.signals.batches import Counted, part, read
 from flowprune.signals.fisher import fisher_pass
-from flowprune.signals.gradient import FirstPass, Loss, finite_losses, first_pass, loss_of, mean_loss
+from flowprune.signals.gradient import FirstPass, Loss, finite_losses, first_pass, loss_of, over_examples
 from flowprune.signals.hessian import second_pass, twice_differentiable
 from flowprune.signals.signals import Mode
 
@@ -115,7 +115,7 @@ def _forward_only(request: Request, batches: Iterable[Counted]) -> Fields:
         for counted in batches:
             losses.append(loss_of(request.objective, request.model, counted.batch))
             sizes.append(counted.size)
-    return {"activations": moments(), "loss": mean_loss(finite_losses(losses), sizes), "samples": sum(sizes)}
+    return {"activations": moments(), "loss": over_examples(finite_losses(losses), sizes), "samples": sum(sizes)}
 
 
 def _fisher(request: Request, batches: Iterable[Counted]) -> Fields:
@@ -127,7 +127,7 @@ def _fisher(request: Request, batches: Iterable[Counted]) -> Fields:
     fisher, losses, sizes = fisher_pass(
         request.model, per_example, batches, request.params, micro_batch=request.micro_batch
     )
-    return {"fisher": fisher, "loss": mean_loss(losses, sizes), "samples": sum(sizes)}
+    return {"fisher": fisher, "loss": over_examples(losses, sizes), "samples": sum(sizes)}
 
 
 def examples(counted: Counted) -> Any:

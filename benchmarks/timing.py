@@ -1,0 +1,94 @@
+"""Time candidates against a reference so that the ratio survives a noisy machine.
+
+One thread; candidates are called in turn, once per round; the figure is CPU time of this process (with a GPU: wall
+time, synchronised); a ratio is the median over rounds of candidate / reference *within the round*.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def seconds(work: Callable[[], object], device: str) -> float:
+    """The time of one call."""
+    if device == "cpu":
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def round_robin(
+    candidates: Mapping[str, Callable[[], object]], reference: str, *, rounds: int = 5, device: str = "cpu"
+) -> dict[str, dict[str, float]]:
+    """Median, quartiles and ratio of every candidate, the reference among them; one unmeasured round first."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for round_number in range(rounds + 1):
+        for name, work in candidates.items():
+            spent = seconds(work, device)
+            if round_number:
+                times[name].append(spent)
+    return {name: _summary(spent, times[reference]) for name, spent in times.items()}
+
+
+def _summary(spent: list[float], reference: list[float]) -> dict[str, float]:
+    ratios = [a / b for a, b in zip(spent, reference, strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return {
+        "median_ms": 1e3 * statistics.median(spent),
+        "ratio": statistics.median(ratios),
+        "ratio_low": low,
+        "ratio_high": high,
+        "rounds": len(spent),
+    }
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """What the numbers depend on."""
+    processor = torch.cuda.get_device_name() if device != "cpu" else _processor()
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }
+
+
+def _processor() -> str:
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def record(name: str, results: Mapping[str, Mapping[str, float]], **setting: object) -> None:
+    """Print the results, and append one JSON line each to ``results/<name>.jsonl``."""
+    RESULTS.mkdir(exist_ok=True)
+    here = machine(str(setting.get("device", "cpu")))
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with (RESULTS / f"{name}.jsonl").open("a") as stream:
+        for candidate, figures in results.items():
+            row = {"benchmark": name, "candidate": candidate, **setting, **figures, "machine": here, "time": stamp}
+            stream.write(json.dumps(row) + "\n")
+            spread = f"[{figures['ratio_low']:.2f}-{figures['ratio_high']:.2f}]"
+            print(f"{candidate:32s} {figures['median_ms']:10.1f} ms   x{figures['ratio']:.2f} {spread}")
+    sys.stdout.flush()
