@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flowprune.core.errors import PruningError
-from flowprune.masks import Masks, Scores, apply, check_zeros, expand, release, select
+from flowprune.masks import Masks, Scores, apply, check_zeros, expand, masks_of, release, select
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
@@ -180,3 +180,51 @@ def test_masks_round_trip_and_damage_is_told(tmp_path) -> None:
     path.unlink()
     with pytest.raises(PruningError, match="needs"):
         Masks.load(path)
+
+
+def test_masks_that_are_not_boolean_are_refused() -> None:
+    layer = nn.Linear(3, 2)
+    for bad in (torch.full((2, 3), 0.5), [True, False]):
+        with pytest.raises(ValueError, match="must be a boolean tensor"):
+            apply(layer, {"weight": bad})
+    with pytest.raises(ValueError, match="a mapping of names"):
+        apply(layer, [torch.ones(2, 3, dtype=torch.bool)])
+
+
+def test_parameters_put_in_place_by_loading_are_kept_and_replaced_ones_are_told() -> None:
+    model = network()
+    dense = {name: value.clone() for name, value in model.state_dict().items()}
+    masks = half(model)
+    apply(model, masks)
+    model.load_state_dict(dense, assign=True)
+    check_zeros(model)
+    train(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), 2)
+    check_zeros(model)
+    model[0].weight = nn.Parameter(torch.ones_like(model[0].weight))
+    with pytest.raises(PruningError, match=r"'0\.weight' was replaced"):
+        check_zeros(model)
+
+
+def test_a_masked_entry_is_zero_whatever_it_held() -> None:
+    layer = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, float("nan")]]))
+    apply(layer, {"weight": torch.tensor([[True, False]])})
+    assert layer.weight.tolist() == [[1.0, 0.0]]
+
+
+def test_gradients_of_a_parameter_unfrozen_later_are_masked_too() -> None:
+    layer = nn.Linear(2, 1, bias=False).requires_grad_(False)
+    apply(layer, {"weight": torch.tensor([[True, False]])})
+    assert not layer.weight.requires_grad
+    layer.requires_grad_(True)
+    layer(torch.ones(1, 2)).sum().backward()
+    assert layer.weight.grad.tolist() == [[1.0, 0.0]]
+
+
+def test_tied_parameters_are_masked_by_either_name() -> None:
+    model = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
+    model["b"].weight = model["a"].weight
+    apply(model, {"b.weight": torch.tensor([[True, False], [True, True]])})
+    assert list(masks_of(model)) == ["a.weight"]
+    assert model["a"].weight[0, 1] == 0

@@ -9,7 +9,8 @@ from flowprune.core.errors import PruningError
 from flowprune.core.units import Member, UnitGroup
 from flowprune.masks import Scores, Weights
 from flowprune.measures import MEASURES, Tracked, score
-from flowprune.signals import Signals
+from flowprune.objectives import synaptic_flow
+from flowprune.signals import Signals, gather
 
 THETA = torch.tensor([[1.0, -2.0], [3.0, 0.5], [-1.0, 1.0]], dtype=torch.float64)
 G = torch.tensor([[0.5, 1.0], [-1.0, 2.0], [0.25, 0.25]], dtype=torch.float64)
@@ -44,6 +45,7 @@ def signals() -> Signals:
         params={"c.weight": THETA, **extra},
         gradient=named(G),
         hessian_gradient=named(HG),
+        curvature=named(F),
         fisher=named(F),
         minibatch_fisher=named(F),
     )
@@ -64,6 +66,10 @@ CHANNEL = {
     "norm_acceleration": by_row(lambda r: sum(g * g + t * h for t, g, h, _ in r)),
     "fisher": by_row(lambda r: sum(t * t * f for t, _, _, f in r)),
     "minibatch_fisher": by_row(lambda r: sum(t * t * f for t, _, _, f in r)),
+    "synflow": by_row(lambda r: sum(t * g for t, g, *_ in r)),
+    "lm": by_row(lambda r: sum(abs(t * g) for t, g, *_ in r)),
+    "obd": by_row(lambda r: sum(0.5 * f * t * t for t, _, _, f in r)),
+    "qm": by_row(lambda r: sum(abs(-g * t + 0.5 * f * t * t) for t, g, _, f in r)),
     "bn_scale": GAMMA.abs().tolist(),
     "bn_fisher": (0.5 * (GAMMA**2 + (GAMMA + 1) ** 2)).tolist(),
 }
@@ -141,7 +147,7 @@ def test_contract_every_measure_is_pure_deterministic_and_keeps_type_and_device(
 
 @pytest.mark.parametrize("name", [n for n in MEASURES if MEASURES[n].needs])
 def test_contract_a_missing_signal_is_named(name: str) -> None:
-    with pytest.raises(ValueError, match=r"needs=\("):
+    with pytest.raises(ValueError, match=r"needs=\(|Signals\(curvature="):
         score(name, Signals(params=signals().params), Rows())
 
 
@@ -196,7 +202,7 @@ def test_tracked_average_weighs_the_new_value_by_alpha() -> None:
     for value in (1.0, 2.0):
         track = track.update({"w": torch.tensor([value])})
     assert track.scores["w"].item() == pytest.approx(0.8 * 2.0 + 0.2 * 0.8 * 1.0)
-    with pytest.raises(ValueError, match="same layers"):
+    with pytest.raises(ValueError, match="same units"):
         track.update({"v": torch.ones(1)})
 
 
@@ -206,5 +212,62 @@ def test_weight_granularity_leaves_biases_and_norms_out() -> None:
     gathered = Signals(params=s.params, prunable=frozenset({"c.weight", "later.weight"}))
     assert list(score("magnitude", gathered, Weights())) == ["c.weight", "later.weight"]
     assert list(score("magnitude", gathered, Weights(skip=("later.*",)))) == ["c.weight"]
-    with pytest.raises(PruningError, match="found no unit"):
+    with pytest.raises(PruningError, match="must offer a unit"):
         score("magnitude", gathered, Weights(skip=("*",)))
+
+
+def test_a_step_penalty_turns_loss_models_into_magnitude() -> None:
+    for name in ("lm", "obd", "qm"):
+        scores = score(name, signals(), Weights(), step_penalty=1e9)["c.weight"]
+        torch.testing.assert_close(scores / 0.5e9, THETA.square(), rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match=r"step_penalty=\) must be >= 0"):
+        score("lm", signals(), Weights(), step_penalty=-1.0)
+
+
+def test_synaptic_flow_is_conserved_from_layer_to_layer() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, 7, bias=False), torch.nn.ReLU(), torch.nn.Linear(7, 5, bias=False), torch.nn.ReLU(),
+        torch.nn.Linear(5, 3, bias=False),
+    ).double()  # fmt: skip
+    given = gather(model, synaptic_flow(), [(torch.zeros(2, 4).double(), None)])
+    scores = score("synflow", given)
+    assert all(bool((s >= 0).all()) for s in scores.values())
+    assert [float(s.sum()) for s in scores.values()] == pytest.approx([given.loss] * 3)
+
+
+def test_channels_without_a_unit_are_an_error_and_never_single_weights() -> None:
+    class Nothing(Rows):
+        def layout(self, signals: Signals) -> dict[str, UnitGroup]:
+            return {}
+
+    with pytest.raises(PruningError, match="must offer a unit; channels offered none"):
+        score("magnitude", signals(), Nothing())
+    with pytest.raises(ValueError, match=r"score\(granularity=\) must be fp.Weights"):
+        score("magnitude", signals(), "channels")
+
+
+def test_a_frozen_weight_is_not_silently_left_out_of_the_denominator() -> None:
+    part = Signals(params={"a": THETA, "b": THETA}, gradient={"a": G})
+    with pytest.raises(PruningError, match="'b' and 0 more have none"):
+        score("loss_preservation", part)
+    assert list(score("loss_preservation", part, Weights(skip=("b",)))) == ["a"]
+
+
+def test_half_precision_is_reduced_in_single() -> None:
+    half = Signals(params={"c.weight": torch.full((3, 400), 20.0, dtype=torch.float16)})
+    assert score("magnitude", half, Plain())["c.weight"].tolist() == [400.0] * 3
+
+
+class Plain(Rows):
+    """The same without a norm."""
+
+    def layout(self, signals: Signals) -> dict[str, UnitGroup]:
+        group = super().layout(signals)["c.weight"]
+        return {"c.weight": UnitGroup("c.weight", 3, group.members[:1])}
+
+
+def test_tracked_scores_keep_their_layout() -> None:
+    scores = score("magnitude", signals(), Plain())
+    assert Tracked().update(scores).update(scores).scores.layout is not None
+    assert Tracked().update(scores).scores.layout.keys() == {"c.weight"}

@@ -69,3 +69,21 @@ def test_an_emptied_layer_is_refused() -> None:
         fp.prune(model, measure="magnitude", sparsity=0.5)
     kept = fp.prune(model, measure="magnitude", sparsity=0.5, floor=0.0)
     assert kept.masks.per_layer()["2.weight"].kept == 1
+
+
+def test_a_model_that_is_masked_already_stays_masked() -> None:
+    first = fp.prune(convnet(), measure="magnitude", sparsity=0.5)
+    second = fp.prune(first.model, measure="random", sparsity=0.7)
+    assert all(not (second.masks[n] & ~first.masks[n]).any() for n in first.masks)
+    assert second.masks.total - second.masks.kept == round(0.7 * second.masks.total)
+
+
+def test_rounds_keep_numbers_and_no_tensors() -> None:
+    result = fp.prune(convnet(), measure="magnitude", sparsity=0.5, schedule=fp.schedules.linear(4))
+    assert [cut.round for cut in result.cuts] == [1, 2, 3, 4]
+    assert not hasattr(result.cuts[0], "masks")
+
+
+def test_an_unknown_option_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"given its own arguments \(scope, floor, protect.*min_keep"):
+        fp.prune(convnet(), measure="magnitude", sparsity=0.5, min_keep=1)

@@ -199,3 +199,19 @@ def test_linear_layers_alone_work_too() -> None:
     data = [(torch.randn(8, 6), torch.randint(0, 3, (8,)))]
     pruner_of(model, None, "loss_preservation", fp.Channels(), rounds=2, sparsity=0.5).step(data)
     assert model(data[0][0]).shape == (8, 3)
+
+
+def test_an_optimizer_whose_parameters_died_between_two_rounds_is_told() -> None:
+    model = convnet()
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    pruner = pruner_of(model, optimizer, rounds=2)
+    pruner.step(batches())
+    model.load_state_dict({n: v.clone() for n, v in model.state_dict().items()}, assign=True)
+    with pytest.raises(fp.PruningError, match="optimizer"):
+        pruner.step(batches())
+
+
+def test_a_measure_that_needs_signals_needs_an_objective() -> None:
+    with pytest.raises(ValueError, match=r"Pruner\(objective=\) must be given"):
+        fp.Pruner(convnet(), None, measure="fisher", granularity=fp.Weights(), objective=None,
+                  schedule=fp.schedules.rounds(1, sparsity=0.5))  # fmt: skip

@@ -70,6 +70,8 @@ def mask_distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
         >>> mask_distance({"w": torch.tensor([True, False])}, {"w": torch.tensor([True, True])})
         0.5
     """
+    if a.keys() != b.keys() or any(a[name].shape != b[name].shape for name in a):
+        raise invalid("mask_distance()", "given masks of the same units", (list(a), list(b)))
     differing = sum(int((a[name] != b[name]).sum()) for name in a)
     return differing / sum(mask.numel() for mask in a.values())
 

@@ -88,11 +88,19 @@ def measured_change(
 def _cut_entries(
     signals: Signals, masks: Mapping[str, Tensor], known: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Name, values and a boolean of what is cut, for the parameters whose derivative is known."""
+    """Name, values and a boolean of what is cut; a cut entry that is not zero must have a derivative."""
     for name, keep in expand(signals.params, masks).items():
+        theta = signals.params[name]
+        cut = (~keep).to(theta.device).expand(theta.shape)
         if name in known:
-            theta = signals.params[name]
-            yield name, theta, (~keep).to(theta.device).expand(theta.shape)
+            yield name, theta, cut
+        elif bool(theta[cut].any()):
+            raise invalid(
+                "predicted_change(signals=)",
+                "given a derivative for every entry that is cut",
+                f"none for {name!r}",
+                "Gather it with that parameter unfrozen.",
+            )
 
 
 def _cut_sum(cut: Tensor, values: Tensor) -> float:

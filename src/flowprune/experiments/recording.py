@@ -74,9 +74,9 @@ class _Known:
     """A granularity whose layout was found before: several measures score the same units."""
 
     name: str
-    found: Layout
+    found: Layout | None
 
-    def layout(self, signals: Signals) -> Layout:
+    def layout(self, signals: Signals) -> Layout | None:
         del signals
         return self.found
 

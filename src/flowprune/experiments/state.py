@@ -65,10 +65,12 @@ def original_masks(dense: nn.Module, granularity: Granularity, kept: Mapping[str
     """Masks of the dense model from plain tensors, with the layout that the granularity finds in it."""
     signals: Signals = gather(dense, _no_objective, (), needs=())
     layout = granularity.layout(signals)
-    names = [name for name in (layout or signals.params) if name in kept]  # in the order the scores had: ties follow it
+    names = [
+        name for name in (signals.params if layout is None else layout) if name in kept
+    ]
     return Masks(
         {name: kept[name] for name in names},
-        layout={name: layout[name] for name in names if name in layout},
+        layout=None if layout is None else {name: layout[name] for name in names},
         fingerprint=signals.fingerprint,
     )
 

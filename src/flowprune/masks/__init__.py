@@ -1,6 +1,6 @@
 """Granularity, reduction, exact selection, and masks that hold."""
 
-from flowprune.masks.apply import apply, check_zeros, release
+from flowprune.masks.apply import apply, check_zeros, masks_of, release
 from flowprune.masks.expand import expand
 from flowprune.masks.masks import LayerCount, Masks, Scores
 from flowprune.masks.reduce import REDUCERS, Reducer, reduce
@@ -18,6 +18,7 @@ __all__ = [
     "check_zeros",
     "expand",
     "floors",
+    "masks_of",
     "reduce",
     "release",
     "remove_lowest",

@@ -30,9 +30,9 @@ Kept = tuple[tuple[int, Tensor], ...]
 
 
 class Keeper:
-    """Holds the masks of one model's parameters; copies and pickles with the model and goes on keeping."""
+    """Holds the masks of one model's parameters by name; copies and pickles with the model and goes on keeping."""
 
-    def __init__(self, pairs: list[tuple[nn.Parameter, Tensor]]) -> None:
+    def __init__(self, pairs: dict[str, tuple[nn.Parameter, Tensor]]) -> None:
         self.pairs = pairs
         self._handles: list[RemovableHandle] = []
         self._enlist()
@@ -40,28 +40,40 @@ class Keeper:
     def _enlist(self) -> None:
         if not _HOOK:
             _HOOK.append(register_optimizer_step_post_hook(_after_step))
-        for param, mask in self.pairs:
+        for param, mask in self.pairs.values():
             _KEPT[param] = mask
-            if param.requires_grad:
-                self._handles.append(param.register_post_accumulate_grad_hook(_mask_gradient))
+            trains = param.requires_grad
+            param.requires_grad_(True)  # a hook is refused otherwise, and it must hold once the parameter is unfrozen
+            self._handles.append(param.register_post_accumulate_grad_hook(_mask_gradient))
+            param.requires_grad_(trains)
 
     def release(self) -> None:
         """Stop keeping: the weights are free again."""
         for handle in self._handles:
             handle.remove()
-        for param, _ in self.pairs:
+        self._handles = []
+        for param, _ in self.pairs.values():
             _KEPT.pop(param, None)
 
     @torch.no_grad()
     def enforce(self) -> None:
-        """Multiply every masked parameter by its mask."""
-        for param, mask in self.pairs:
-            param.mul_(mask.to(param.device, param.dtype))
+        """Set every masked entry to zero, whatever it holds."""
+        for param, mask in self.pairs.values():
+            param.masked_fill_((mask == 0).to(param.device), 0)
+
+    def adopt(self, model: nn.Module) -> None:
+        """Keep the parameters that the model has now under the names that are kept."""
+        live = dict(model.named_parameters())
+        pairs = {name: (live[name], mask) for name, (_, mask) in self.pairs.items() if name in live}
+        self.release()
+        self.pairs = pairs
+        self._enlist()
 
     def follow_cut(self, replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]) -> None:
         """Keep what is left after channels were removed: the same masks, at the positions that stay."""
         self.release()
-        self.pairs, self._handles = [_cut(pair, replaced) for pair in self.pairs], []
+        pairs = {name: _cut(pair, replaced) for name, pair in self.pairs.items()}
+        self.pairs = {name: pair for name, pair in pairs.items() if not bool(pair[1].all())}
         self._enlist()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,6 +90,7 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
 
     Holds under SGD with momentum and weight decay, Adam, AdamW and any other ``torch.optim`` optimizer, in the
     saved state dict, after ``load_state_dict`` and in a ``deepcopy``. A second call replaces the first one's masks.
+    An optimizer that tries weights inside one ``step()`` (LBFGS) may move masked ones there; they are zero after it.
 
     Args:
         model: Its parameters are changed in place.
@@ -95,9 +108,9 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         True
     """
     params = dict(model.named_parameters())
-    keep = expand(params, masks)
+    keep = expand(params, _canonical(model, masks))
     refuse_unsound(model, masks)
-    pairs = [(param, keep[name].to(param.device, param.dtype)) for name, param in params.items() if name in keep]
+    pairs = {n: (param, keep[n].to(param.device, param.dtype)) for n, param in params.items() if n in keep}
     release(model)
     keeper = Keeper(pairs)
     setattr(model, ATTRIBUTE, keeper)
@@ -116,8 +129,20 @@ def release(model: nn.Module) -> nn.Module:
     return model
 
 
+def masks_of(model: nn.Module) -> dict[str, Tensor]:
+    """The masks that hold on a model, boolean and of the parameters' shapes; empty where none do.
+
+    Example:
+        >>> masks_of(apply(nn.Linear(2, 1, bias=False), {"weight": torch.tensor([[True, False]])}))["weight"]
+        tensor([[ True, False]])
+    """
+    keeper: Keeper | None = model.__dict__.get(ATTRIBUTE)
+    pairs = {} if keeper is None else keeper.pairs
+    return {name: (mask != 0).expand(param.shape).clone() for name, (param, mask) in pairs.items()}
+
+
 def check_zeros(model: nn.Module) -> None:
-    """Raise where a masked weight of the model is not exactly zero.
+    """Raise where a masked weight of the model is not exactly zero, or its parameter was replaced.
 
     Raises:
         PruningError: naming the parameter and how many of its masked weights moved.
@@ -127,14 +152,28 @@ def check_zeros(model: nn.Module) -> None:
         >>> check_zeros(layer)
     """
     keeper: Keeper | None = model.__dict__.get(ATTRIBUTE)
-    names = {id(param): name for name, param in model.named_parameters()}
-    for param, mask in keeper.pairs if keeper is not None else ():
-        moved = int(torch.count_nonzero(param.detach() * (mask == 0)))
+    live = dict(model.named_parameters())
+    for name, (param, mask) in keeper.pairs.items() if keeper is not None else ():
+        if live.get(name) is not param:
+            raise PruningError(
+                f"Masked weights must be zero; {name!r} was replaced by another parameter, which nothing masks. "
+                "Call fp.apply(model, masks) again after it."
+            )
+        moved = int(torch.count_nonzero(param.detach().expand(param.shape)[(mask == 0).expand(param.shape)]))
         if moved:
             raise PruningError(
-                f"Masked weights must be zero; {moved} of {names.get(id(param), 'a replaced parameter')!r} are not. "
-                "Something other than a torch.optim optimizer wrote them: call fp.apply(model, masks) again after it."
+                f"Masked weights must be zero; {moved} of {name!r} are not. Something other than a torch.optim "
+                "optimizer wrote them: call fp.apply(model, masks) again after it."
             )
+
+
+def _canonical(model: nn.Module, masks: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The masks with the second name of a tied parameter replaced by its first."""
+    every = dict(model.named_parameters(remove_duplicate=False))
+    first = {id(param): name for name, param in model.named_parameters()}
+    if all(name not in every or first[id(every[name])] == name for name in masks):
+        return masks
+    return {first[id(every[name])] if name in every else name: mask for name, mask in masks.items()}
 
 
 @torch.no_grad()
@@ -186,4 +225,5 @@ def _after_load(module: nn.Module, incompatible: Any) -> None:
     del incompatible
     keeper: Keeper | None = module.__dict__.get(ATTRIBUTE)
     if keeper is not None:
+        keeper.adopt(module)  # load_state_dict(assign=True) puts new parameters in place
         keeper.enforce()

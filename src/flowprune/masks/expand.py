@@ -31,10 +31,15 @@ def expand(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[st
         >>> expand({"w": torch.ones(2, 3)}, {"w": torch.tensor([True, False])})["w"].shape
         torch.Size([2, 1])
     """
+    if not isinstance(masks, Mapping):
+        raise invalid("apply(masks=)", "a mapping of names to boolean tensors", type(masks).__name__)
     check_fingerprint(params, masks)
     layout: Layout = getattr(masks, "layout", None) or {}
     result: dict[str, Tensor] = {}
     for name, mask in masks.items():
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+            raise invalid(f"apply(masks=): mask of {name!r}", "a boolean tensor, True = kept", got)
         if name in layout:
             for member in layout[name].members:
                 if member.zeroed and member.name in params:

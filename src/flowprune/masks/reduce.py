@@ -27,7 +27,7 @@ REDUCERS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]
 
 def reduce(
     contributions: Mapping[str, Tensor],
-    layout: Layout,
+    layout: Layout | None,
     reducer: str,
     *,
     on: Literal["weight", "norm"] = "weight",
@@ -41,12 +41,12 @@ def reduce(
     | abs_sum | abs(Σ c) | abs(c) |
     | l2 | (Σ c²)^½ | abs(c) |
 
-    Shapes: with a layout, ``result[group]`` is ``(group.size,)``; with an empty layout, ``result[name]`` has
-    the shape of ``contributions[name]``.
+    Shapes: with a layout, ``result[group]`` is ``(group.size,)``; without, ``result[name]`` has the shape of
+    ``contributions[name]``.
 
     Args:
         contributions: Signed contributions by parameter name.
-        layout: Groups of units; empty for weight granularity.
+        layout: Groups of units; None for weight granularity.
         reducer: One of ``REDUCERS``.
         on: Which scored members of a group are read: its producing weights or their norms.
 
@@ -62,7 +62,7 @@ def reduce(
     """
     if reducer not in REDUCERS:
         raise unknown("reduce(reducer=)", reducer, REDUCERS)
-    if layout:
+    if layout is not None:
         return {name: _reduce_group(contributions, group, reducer, on) for name, group in layout.items()}
     inner, outer = REDUCERS[reducer]
     return {name: outer(inner(value)) for name, value in contributions.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -93,7 +94,7 @@ def remove_lowest(
     if remove > total - safe:
         raise PruningError(
             f"select() must be able to cut {remove} of {total} units; {safe} are protected. "
-            "Lower sparsity, min_keep or protect."
+            "Lower the sparsity or the floor (min_keep), or protect less."
         )
     masks = keep_highest(scores, total - remove, first=locked, alive=alive)
     _refuse_empty(masks)
@@ -148,7 +149,8 @@ def _refuse_empty(masks: Mapping[str, Tensor]) -> None:
     if empty:
         raise PruningError(
             f"select() must leave at least one unit in every layer; {', '.join(map(repr, empty))} would be emptied. "
-            "Pass min_keep=1 (its top-scored unit stays), protect the layer, or lower the sparsity."
+            "Keep its top-scored unit (select(min_keep=1), or floor=0.0 of prune and Pruner), protect the layer, or "
+            "lower the sparsity."
         )
 
 
@@ -173,6 +175,9 @@ def _check(
     scope: str,
     within: Mapping[str, Tensor] | None,
 ) -> None:
+    for name, value in scores.items():
+        if not isinstance(value, Tensor):
+            raise invalid(f"select(scores=): scores of {name!r}", "a tensor", value)
     if not scores or not sum(score.numel() for score in scores.values()):
         raise invalid("select(scores=)", "at least one layer with units", dict(scores))
     if scope not in ("global", "local"):
@@ -181,7 +186,7 @@ def _check(
         odd = sorted(sparsity.keys() ^ scores.keys())
         raise invalid("select(sparsity=)", "given for exactly the layers of the scores", odd)
     for value in sparsity.values() if isinstance(sparsity, Mapping) else (sparsity,):
-        if not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value < 1.0:
             raise invalid("select(sparsity=)", "in [0, 1)", value, "To keep a fraction d, pass sparsity=1-d.")
     for name in scores:
         if within is not None and (name not in within or within[name].shape != scores[name].shape):

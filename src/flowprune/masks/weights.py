@@ -32,10 +32,10 @@ class Weights:
         """The word used in specs and reports."""
         return "weights"
 
-    def layout(self, signals: Signals) -> Layout:
-        """No groups: an empty layout means weight by weight."""
+    def layout(self, signals: Signals) -> Layout | None:
+        """None: weight by weight."""
         del signals
-        return {}
+        return None
 
     def names(self, signals: Signals) -> tuple[str, ...]:
         """The parameters whose weights are units, in the model's order."""

@@ -20,6 +20,10 @@ MEASURES: Index[Measure] = Index(
         "fisher": "flowprune.measures.fisher:FISHER",
         "minibatch_fisher": "flowprune.measures.fisher:MINIBATCH_FISHER",
         "bn_fisher": "flowprune.measures.norm_scale:BN_FISHER",
+        "synflow": "flowprune.measures.synflow:SYNFLOW",
+        "lm": "flowprune.measures.loss_models:LM",
+        "obd": "flowprune.measures.loss_models:OBD",
+        "qm": "flowprune.measures.loss_models:QM",
         "random": "flowprune.measures.random:RANDOM",
     },
 )

@@ -27,8 +27,8 @@ class Granularity(Protocol):
         """The word used in specs and reports."""
         ...
 
-    def layout(self, signals: Signals) -> Layout:
-        """The groups of units; empty for weights."""
+    def layout(self, signals: Signals) -> Layout | None:
+        """The groups of units; None for single weights."""
         ...
 
 
@@ -64,34 +64,42 @@ def score(
     """
     chosen = MEASURES[measure] if isinstance(measure, str) else measure
     granularity = Weights() if granularity is None else granularity
+    if not hasattr(granularity, "layout") or isinstance(granularity, type):
+        raise invalid("score(granularity=)", "fp.Weights() or fp.Channels(example_inputs=x)", granularity)
     _check_options(chosen, options)
     for need in chosen.needs:
         signals.require(need)
     layout = granularity.layout(signals)
+    if chosen.on == "norm" and layout is None:
+        rule = "a granularity of channels, whose norms it reads"
+        raise invalid(f"score({chosen.name!r}, granularity=)", rule, "weights", "Pass fp.Channels(example_inputs=x).")
     names = _names(chosen, granularity, layout, signals)
-    seen = _units(signals, layout) if chosen.on == "unit" and layout else _only(signals, names)
+    seen = _units(signals, layout) if chosen.on == "unit" and layout is not None else _only(signals, names)
     contributions = chosen.contributions(seen, **options)
-    if not contributions and not layout:
-        raise PruningError(
-            f"score({chosen.name!r}) found nothing to score. Unfreeze the layers to prune, or use a measure "
-            "without a gradient, such as magnitude."
-        )
+    if layout is None:
+        _refuse_missing(chosen, names, contributions)
     require_finite(f"score({chosen.name!r}): contributions", contributions)
     scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce)
+    require_finite(f"score({chosen.name!r})", scores)
     return Scores(scores, layout=layout, fingerprint=signals.fingerprint)
 
 
-def _reduce(measure: Measure, contributions: Mapping[str, Tensor], layout: Layout, reducer: str) -> dict[str, Tensor]:
-    if measure.on == "norm" and not layout:
-        raise invalid(
-            f"score({measure.name!r}, granularity=)",
-            "a granularity of channels, whose norms it reads",
-            "weights",
-            "Pass fp.Channels(example_inputs=x).",
-        )
+def _reduce(
+    measure: Measure, contributions: Mapping[str, Tensor], layout: Layout | None, reducer: str
+) -> dict[str, Tensor]:
     if measure.on == "unit":
-        return reduce_contributions(contributions, {}, reducer)
+        return reduce_contributions(contributions, None, reducer)
     return reduce_contributions(contributions, layout, reducer, on=measure.on)
+
+
+def _refuse_missing(measure: Measure, names: list[str], contributions: Mapping[str, Tensor]) -> None:
+    missing = [name for name in names if name not in contributions]
+    if missing:
+        raise PruningError(
+            f"score({measure.name!r}) must have a signal for every weight it ranks; {missing[0]!r} and "
+            f"{len(missing) - 1} more have none: frozen parameters have no gradient. Unfreeze them, leave them out "
+            f"with Weights(skip=({missing[0]!r},)), or use a measure without a gradient, such as magnitude."
+        )
 
 
 def _units(signals: Signals, layout: Layout) -> Signals:
@@ -100,15 +108,18 @@ def _units(signals: Signals, layout: Layout) -> Signals:
     return Signals(params={name: some.new_zeros(group.size) for name, group in layout.items()})
 
 
-def _names(measure: Measure, granularity: Granularity, layout: Layout, signals: Signals) -> list[str]:
+def _names(measure: Measure, granularity: Granularity, layout: Layout | None, signals: Signals) -> list[str]:
     """The parameters whose contributions are wanted: nothing else is computed."""
-    if not layout:
+    if layout is None:
         names = granularity.names(signals) if isinstance(granularity, Weights) else tuple(signals.params)
-        if not names:
-            raise PruningError(
-                f"score() found no unit of granularity {granularity.name!r} to score. For channels, look at "
-                "flowprune.structure.trace(model, x).refusals to see what was left whole and why."
-            )
+    else:
+        names = tuple(layout)
+    if not names:
+        raise PruningError(
+            f"score(granularity=) must offer a unit; {granularity.name} offered none. Every layer was skipped or "
+            "left whole: fp.trace(model, x).refusals says which operation kept which weights whole, and why."
+        )
+    if layout is None:
         return list(names)
     members = (m for group in layout.values() for m in group.members if m.scored and m.role == measure.on)
     return list(dict.fromkeys(member.name for member in members))
@@ -121,8 +132,13 @@ def _only(signals: Signals, names: list[str]) -> Signals:
     for field in fields:
         value: Mapping[str, Tensor] | None = getattr(signals, field)
         if value is not None:
-            changes[field] = {name: tensor for name, tensor in value.items() if name in wanted}
+            changes[field] = {name: _at_least_single(t) for name, t in value.items() if name in wanted}
     return replace(signals, **changes)
+
+
+def _at_least_single(tensor: Tensor) -> Tensor:
+    """Half precision as float32: a square of it overflows at 256, and underflows at 0.0002."""
+    return tensor.float() if tensor.dtype.itemsize < 4 and tensor.is_floating_point() else tensor
 
 
 def _check_options(measure: Measure, options: Mapping[str, Any]) -> None:

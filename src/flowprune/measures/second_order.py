@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flowprune.core.errors import invalid
 from flowprune.core.source import Source
 from flowprune.measures.measure import FRAMEWORK, Measure
 
@@ -47,6 +48,9 @@ def norm_acceleration(signals: Signals) -> dict[str, Tensor]:
         tensor([18.])
     """
     gradient, product = signals.require("gradient"), signals.require("hessian_gradient")
+    if gradient.keys() != product.keys():
+        odd = sorted(gradient.keys() ^ product.keys())
+        raise invalid("norm_acceleration(signals=)", "given g and Hg of the same parameters", odd)
     return {name: gradient[name].square() + signals.params[name] * hg for name, hg in product.items()}
 
 

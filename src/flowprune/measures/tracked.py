@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from flowprune.core.errors import invalid
+from flowprune.masks import Scores
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Tracked:
     """
 
     alpha: float = 0.8
-    scores: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    scores: Scores = field(default_factory=lambda: Scores({}))
 
     def __post_init__(self) -> None:
         if not 0.0 < self.alpha <= 1.0:
@@ -37,10 +38,12 @@ class Tracked:
 
     def update(self, new: Mapping[str, Tensor]) -> Tracked:
         """The average with one more score in it; ``self`` is unchanged."""
-        if self.scores and self.scores.keys() != new.keys():
-            raise invalid("Tracked.update(new=)", "scores of the same layers", sorted(self.scores.keys() ^ new.keys()))
+        shapes, old = ({name: tuple(value.shape) for name, value in s.items()} for s in (new, self.scores))
+        if self.scores and shapes != old:
+            raise invalid("Tracked.update(new=)", f"scores of the same units, {old}", shapes, "Build a new one.")
         mixed = {
             name: self.alpha * value + (1.0 - self.alpha) * self.scores[name] if self.scores else self.alpha * value
             for name, value in new.items()
         }
-        return Tracked(self.alpha, mixed)
+        described = {key: getattr(new, key, None) for key in ("layout", "fingerprint")}
+        return Tracked(self.alpha, Scores(mixed, **described))

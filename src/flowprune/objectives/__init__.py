@@ -6,14 +6,16 @@ from flowprune.core.index import Index
 from flowprune.objectives.cross_entropy import cross_entropy
 from flowprune.objectives.mean_squared_error import mean_squared_error
 from flowprune.objectives.objective import Objective
+from flowprune.objectives.synaptic_flow import synaptic_flow
 
 OBJECTIVES: Index[Callable[..., Objective]] = Index(
     "OBJECTIVES",
     {
         "cross_entropy": "flowprune.objectives.cross_entropy:cross_entropy",
         "mean_squared_error": "flowprune.objectives.mean_squared_error:mean_squared_error",
+        "synaptic_flow": "flowprune.objectives.synaptic_flow:synaptic_flow",
     },
 )
 """Makers of objectives, by name."""
 
-__all__ = ["OBJECTIVES", "Objective", "cross_entropy", "mean_squared_error"]
+__all__ = ["OBJECTIVES", "Objective", "cross_entropy", "mean_squared_error", "synaptic_flow"]

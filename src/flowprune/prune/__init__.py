@@ -1,7 +1,8 @@
 """When and how pruning happens: in one call, or in rounds inside a training loop."""
 
 from flowprune.prune.once import CostChange, PruneResult, prune
-from flowprune.prune.pruner import Cut, Pruner
+from flowprune.prune.pruner import Pruner
+from flowprune.prune.records import Cut, Round
 from flowprune.prune.rule import Rule, RuleOptions
 
-__all__ = ["CostChange", "Cut", "PruneResult", "Pruner", "Rule", "RuleOptions", "prune"]
+__all__ = ["CostChange", "Cut", "PruneResult", "Pruner", "Round", "Rule", "RuleOptions", "prune"]

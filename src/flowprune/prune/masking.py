@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from flowprune.masks import Masks, Scores, apply, check_zeros, floors, select
+from flowprune.masks import Masks, Scores, apply, check_zeros, floors, masks_of, select
 from flowprune.prune.checks import check_sparsity
 from flowprune.prune.rule import Rule
 
@@ -18,6 +19,7 @@ class Masking:
 
     def __init__(self, model: nn.Module, rule: Rule) -> None:
         self._model, self._rule, self._floor = model, rule, rule.floor_for("weights")
+        self._already = masks_of(model)  # a model that is masked already stays so
         self.masks: Masks | None = None
 
     def resume(self, masks: Masks) -> None:
@@ -29,13 +31,16 @@ class Masking:
         """Masks in which exactly round(target * n) weights are cut, those cut before among them."""
         sizes = {name: score.numel() for name, score in scores.items()}
         keep = 0 if self._floor is None else floors(sizes, self._floor)
-        within, protect = self.masks, self._rule.protect
+        alive = self._already if self.masks is None else self.masks
+        within = {n: alive.get(n, torch.ones_like(s, dtype=torch.bool)) for n, s in scores.items()}
+        protect = self._rule.protect
         return select(scores, target, scope=self._rule.scope, min_keep=keep, protect=protect, within=within)
 
     def carry_out(self, masks: Masks, target: float, optimizer: Optimizer | None, probe: Any) -> tuple[str, ...]:
         """Apply the masks; the checks that passed."""
         del probe
-        apply(self._model, masks)
+        others = {name: mask for name, mask in self._already.items() if name not in masks}
+        apply(self._model, {**others, **masks})
         self.masks = masks
         check_zeros(self._model)
         if optimizer is not None:

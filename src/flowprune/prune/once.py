@@ -14,7 +14,8 @@ from flowprune.masks import Masks, Scores, Weights
 from flowprune.measures import MEASURES, Granularity, Measure
 from flowprune.objectives.batch import inputs_of
 from flowprune.prune.checks import probe_of
-from flowprune.prune.pruner import Cut, Pruner
+from flowprune.prune.pruner import Pruner
+from flowprune.prune.records import Round
 from flowprune.prune.rule import RuleOptions
 from flowprune.schedules import Schedule, one_shot
 from flowprune.structure import Cost, Latency, latency, measure_cost
@@ -60,7 +61,7 @@ class PruneResult:
         scores: Of the last round.
         checks: What was verified, each once.
         cost: Parameters, non-zeros, multiply-adds, bytes and latency before and after.
-        cuts: One record a round.
+        cuts: The numbers of each round.
     """
 
     model: nn.Module
@@ -68,7 +69,7 @@ class PruneResult:
     scores: Scores
     checks: tuple[str, ...]
     cost: CostChange
-    cuts: tuple[Cut, ...]
+    cuts: tuple[Round, ...]
 
 
 def prune(
@@ -115,17 +116,21 @@ def prune(
     example = _example(granularity, kept)
     copy = deepcopy(model)
     pruner = Pruner(copy, None, measure=chosen, granularity=granularity, objective=objective, schedule=plan, **rule)
-    cuts = tuple(cut for cut in (pruner.step(kept) for _ in range(plan.rounds)) if cut is not None)
+    cuts: list[Round] = []
+    scores = Scores({})
+    while (cut := pruner.step(kept)) is not None:
+        cuts.append(cut.numbers())
+        scores = cut.scores
     masks = pruner.masks
     if masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
     return PruneResult(
         model=copy,
         masks=masks,
-        scores=cuts[-1].scores,
+        scores=scores,
         checks=tuple(dict.fromkeys(check for cut in cuts for check in cut.checks)),
         cost=_change(model, copy, example),
-        cuts=cuts,
+        cuts=tuple(cuts),
     )
 
 

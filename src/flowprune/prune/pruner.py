@@ -3,64 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Unpack
 
 from torch import nn
 from torch.optim import Optimizer
 
+from flowprune.core.arguments import call
 from flowprune.core.errors import invalid
-from flowprune.core.optimizer_state import held_names
+from flowprune.core.optimizer_state import assert_live, held_names
 from flowprune.masks import Masks, Scores
 from flowprune.measures import MEASURES, Granularity, Measure, score
 from flowprune.objectives.batch import inputs_of
 from flowprune.prune.checks import probe_of
 from flowprune.prune.masking import Masking
+from flowprune.prune.records import Cut
 from flowprune.prune.rule import Rule, RuleOptions
 from flowprune.prune.shrinking import Shrinking
 from flowprune.schedules import Schedule
 from flowprune.signals import Signals, gather
-
-
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """One round of pruning, as it happened.
-
-    Attributes:
-        round: 1 for the first.
-        rounds: How many there will be.
-        target: Cumulative fraction of the original units to be gone after this round.
-        units_total: Original units: the denominator.
-        units_before: Units alive before this cut.
-        units_after: Units alive after it.
-        signals: Taken just before the cut; with them the change of loss is predicted.
-        scores: Of the units alive before it (of all weights, for weight granularity).
-        masks: What this cut keeps, in the coordinates of ``scores``.
-        floor_hits: Layers that are down to their floor.
-        checks: What was verified.
-        gather_seconds: Spent on the signals.
-        cut_seconds: Spent on scores, selection, the cut and its checks.
-    """
-
-    round: int
-    rounds: int
-    target: float
-    units_total: int
-    units_before: int
-    units_after: int
-    signals: Signals
-    scores: Scores
-    masks: Masks
-    floor_hits: tuple[str, ...]
-    checks: tuple[str, ...]
-    gather_seconds: float = 0.0
-    cut_seconds: float = 0.0
-
-    @property
-    def achieved(self) -> float:
-        """Fraction of the original units gone after this cut."""
-        return 1.0 - self.units_after / self.units_total
 
 
 class Pruner:
@@ -105,7 +67,8 @@ class Pruner:
         schedule: Schedule,
         **rule: Unpack[RuleOptions],
     ) -> None:
-        if optimizer is not None and not held_names(optimizer, model):
+        self._held = frozenset[str]() if optimizer is None else held_names(optimizer, model)
+        if optimizer is not None and not self._held:
             raise invalid(
                 "Pruner(optimizer=)",
                 "one that trains the model",
@@ -114,8 +77,10 @@ class Pruner:
             )
         self.model, self.optimizer = model, optimizer
         self.measure = MEASURES[measure] if isinstance(measure, str) else measure
+        if self.measure.needs and objective is None:
+            raise invalid("Pruner(objective=)", f"given, because {self.measure.name!r} needs signals", objective)
         self.granularity, self.objective = granularity, objective
-        self.rule = Rule(**rule)
+        self.rule = call("Pruner(...)", Rule, rule)
         self.targets = schedule.targets()
         self._needs = tuple(dict.fromkeys((*self.measure.needs, *self.rule.observe)))
         self._round = 0
@@ -143,6 +108,7 @@ class Pruner:
             ValueError: no batches, or a loss or scores that are not finite.
         """
         self._way.verify()
+        self._check_optimizer()
         if self.done:
             return None
         began = perf_counter()
@@ -167,6 +133,15 @@ class Pruner:
         self._way.resume(masks)
         self._round = rounds
 
+    def _check_optimizer(self) -> tuple[str, ...]:
+        """The optimizer holds the live parameters of the names it held when pruning began, with state to match."""
+        if self.optimizer is None:
+            return ()
+        size = sum(len(group["params"]) for group in self.optimizer.param_groups)
+        foreign = size - len(held_names(self.optimizer, self.model))
+        assert_live(self.optimizer, self.model, held=self._held, foreign=foreign)
+        return ("live optimizer",)
+
     def _gather(self, batches: Iterable[Any]) -> Signals:
         """The signals, with example inputs for the probe also where no batch had to be run."""
         if self._needs:
@@ -184,7 +159,7 @@ class Pruner:
         hits = self._way.floor_hits(masks)
         example = getattr(self.granularity, "example_inputs", None)
         probe = probe_of(signals.example_inputs if example is None else example)
-        checks = self._way.carry_out(masks, target, self.optimizer, probe)
+        checks = (*self._way.carry_out(masks, target, self.optimizer, probe), *self._check_optimizer())
         self._round += 1
         return Cut(
             round=self._round,

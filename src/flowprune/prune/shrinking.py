@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowprune.core.errors import PruningError
-from flowprune.core.optimizer_state import assert_live, follow, held_names
+from flowprune.core.optimizer_state import follow
 from flowprune.masks import Masks, Scores, floors, remove_lowest
 from flowprune.prune.checks import check_sparsity, outputs
 from flowprune.prune.ledger import Ledger
@@ -56,15 +56,11 @@ class Shrinking:
         if self._ledger is None:
             raise PruningError("Shrinking.carry_out() must follow choose().")
         self._rehearse(masks, probe)
-        held = None if optimizer is None else held_names(optimizer, self._model)
         plan = cut_(self._model, masks.layout, masks)
         self._ledger = self._ledger.cut(masks)
         passed = ["same function"]
-        if optimizer is not None and held is not None:
-            size = sum(len(group["params"]) for group in optimizer.param_groups)
+        if optimizer is not None:
             follow(optimizer, plan.replaced, reset=self._rule.momentum == "reset")
-            assert_live(optimizer, self._model, held=held, foreign=size - len(held))
-            passed.append("live optimizer")
         sizes = self._ledger.sizes
         asked = sum(round(target * sum(sizes[n] for n in names)) for names in self._pools(list(sizes)))
         passed.append(check_sparsity(self._ledger.removed, asked, self._ledger.total))
