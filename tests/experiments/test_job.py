@@ -70,7 +70,7 @@ def test_the_rows_are_those_of_the_contract(whole):
     cuts = [row for row in found if row["kind"] == "cut"]
     assert [row["units_after"] for row in cuts] == [14 - 5, 14 - 7]
     assert [row["epoch"] for row in cuts] == [1, 2]
-    assert cuts[1]["checks"] == ["same function", "live optimizer", "exact sparsity"]
+    assert set(cuts[1]["checks"]) == {"same function", "live optimizer", "exact sparsity"}
     result = found[-1]
     assert result["achieved_sparsity"] == 0.5
     assert result["parameters"] < result["parameters_dense"]
