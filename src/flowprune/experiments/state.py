@@ -65,7 +65,7 @@ def original_masks(dense: nn.Module, granularity: Granularity, kept: Mapping[str
     """Masks of the dense model from plain tensors, with the layout that the granularity finds in it."""
     signals: Signals = gather(dense, _no_objective, (), needs=())
     layout = granularity.layout(signals)
-    names = [n for n in (signals.params if layout is None else layout) if n in kept]  # the scores' order: ties follow it
+    names = [n for n in (signals.params if layout is None else layout) if n in kept]  # ties follow this order
     return Masks(
         {name: kept[name] for name in names},
         layout=None if layout is None else {name: layout[name] for name in names},
