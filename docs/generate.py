@@ -56,12 +56,15 @@ def lines(path: Path) -> list[dict]:
 def demo() -> str:
     """The demo's section: one picture and one table."""
     from flowprune.report import markdown
+    from flowprune.report.sentences import accuracy as sentence
+    from flowprune.report.shapes import accuracy as shape
 
     rows = lines(STORED / "rows.jsonl")
     if not rows:
         return ""
+    said = sentence.say(shape.accuracy(rows))
     picture = "![Test accuracy by epoch, dense and pruned early by five measures](docs/images/demo.png)"
-    return f"{picture}\n\n{markdown(rows)}\n"
+    return f"{picture}\n\n{said}\n\n{markdown(rows)}\n"
 
 
 def newest(benchmark: str, candidate: str, setting: dict) -> dict | None:
