@@ -11,9 +11,8 @@ norm       relative error of the squared norm of 10^8 float32 entries.
 from __future__ import annotations
 
 import argparse
-import resource
-import threading
-import time
+import subprocess
+import sys
 from copy import deepcopy
 
 import numpy as np
@@ -41,36 +40,31 @@ def selection(sizes=(10**7, 10**8), rounds=5):
         results = round_robin(work, "compare once", rounds=rounds)
         for figures in results.values():
             figures["ns_per_score"] = 1e6 * figures["median_ms"] / n
-        record("selection", results, n=n, extra_memory=_extra_memory(scores))
+        record("selection", results, n=n, extra_memory=_extra_memory(n))
         for name, figures in results.items():
             print(f"  {name}: {figures['ns_per_score']:.2f} ns per score")
 
 
-def _extra_memory(scores):
-    """Peak growth of resident memory during one selection, as a multiple of the scores' bytes (masks included)."""
-    size, peak, stop = sum(s.numel() * s.element_size() for s in scores.values()), [0], threading.Event()
-    page = resource.getpagesize()
-
-    def resident():
-        with open("/proc/self/statm") as stream:
-            return int(stream.read().split()[1]) * page
-
-    start = resident()
-
-    def watch():
-        while not stop.is_set():
-            peak[0] = max(peak[0], resident() - start)
-            time.sleep(0.001)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    masks = fp.select(scores, 0.9)
-    stop.set()
-    watcher.join()
-    return round(peak[0] / size, 3) if masks else None
+MEMORY = """
+import re, sys, torch, flowprune as fp
+def peak():  # of this program alone; ru_maxrss would remember the one that started it
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+n = int(sys.argv[1])
+scores = {f"layer{i}": torch.randn(n // 10) for i in range(10)}
+fp.select({name: score[:1000] for name, score in scores.items()}, 0.9)
+before = peak()
+masks = fp.select(scores, 0.9)
+print((peak() - before) / (4 * n))
+"""
 
 
-def step(models=(("resnet56", 128), ("vgg13", 128), ("resnet56", 16)), rounds=7):
+def _extra_memory(n):
+    """Growth of a fresh process's peak memory during one selection, in units of the scores' bytes; masks are 0.25."""
+    run = subprocess.run([sys.executable, "-c", MEMORY, str(n)], check=True, capture_output=True, text=True)
+    return round(float(run.stdout), 3)
+
+
+def step(models=(("resnet56", 128), ("vgg13", 128), ("resnet56", 16)), rounds=21):
     for name, batch in models:
         torch.manual_seed(0)
         dense = build(name, num_classes=10)

@@ -47,6 +47,8 @@ def candidates(model, batches):
         "hessian_gradient": needing("hessian_gradient"),
         "two_graphs": two_graphs,
         "fisher": needing("fisher"),
+        "all_measures": needing("gradient", "hessian_gradient", "minibatch_fisher"),
+        "with per-example Fisher": needing("gradient", "hessian_gradient", "minibatch_fisher", "fisher"),
     }
 
 

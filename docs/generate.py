@@ -1,7 +1,7 @@
 """Write the generated parts of the README from stored rows: the demo's table and picture, and the measured costs.
 
-    python docs/generate.py collect runs/demo      copy the rows of finished runs to results/demo/
-    python docs/generate.py                        rewrite README.md and docs/images/ from results/ and benchmarks/results/
+python docs/generate.py collect runs/demo      copy the rows of finished runs to results/demo/
+python docs/generate.py                        rewrite README.md and docs/images/ from results/ and benchmarks/results/
 """
 
 from __future__ import annotations
@@ -16,24 +16,34 @@ STORED = ROOT / "results" / "demo"
 IMAGE = ROOT / "docs" / "images" / "demo.png"
 BENCHMARKS = ROOT / "benchmarks" / "results"
 
-# Row of the table of costs: (title, benchmark, candidate, settings to match, key, how it is written, target).
+RESNET = {"model": "resnet56", "batch": 64, "keep_memory": False, "device": "cpu"}
+VGG = {**RESNET, "model": "vgg13"}
+RATIO = ("ratio", "{:.2f}x")
+
+# (title, benchmark, candidate, setting that must match, (key, how it is written), aimed at, a number or None)
 COSTS = [
-    ("parameters alone, ResNet-56", "signals", "parameters", {"model": "resnet56"}, "ratio", "{:.3f}x", "0"),
-    ("gradient, ResNet-56", "signals", "gradient", {"model": "resnet56"}, "ratio", "{:.2f}x", "1.05x"),
-    ("gradient, VGG-13", "signals", "gradient", {"model": "vgg13"}, "ratio", "{:.2f}x", "1.05x"),
-    ("gradient and H·g, ResNet-56", "signals", "hessian_gradient", {"model": "resnet56"}, "ratio", "{:.2f}x", "4.2x"),
-    ("gradient and H·g, VGG-13", "signals", "hessian_gradient", {"model": "vgg13"}, "ratio", "{:.2f}x", "3.9x"),
-    ("per-example Fisher, ResNet-56", "signals", "fisher", {"model": "resnet56"}, "ratio", "{:.2f}x", "1.3x"),
-    ("per-example Fisher, VGG-13", "signals", "fisher", {"model": "vgg13"}, "ratio", "{:.2f}x", "1.75x"),
-    ("all measures at once, ResNet-56", "signals", "all_measures", {"model": "resnet56"}, "ratio", "{:.2f}x", "H·g"),
-    ("selection of 10⁸ scores", "selection", "select 90 %", {"n": 10**8}, "ns_per_score", "{:.2f} ns/score", "1.5 ns"),
-    ("selection, half tied", "selection", "select 90 %, half tied", {"n": 10**8}, "ns_per_score", "{:.2f} ns/score", "1.5 ns"),
-    ("masked step, ResNet-56, batch 128", "masked_step", "masked step", {"model": "resnet56", "batch": 128}, "ratio",
-     "{:.2f}x dense", "1.01x"),
-    ("masked step, VGG-13, batch 128", "masked_step", "masked step", {"model": "vgg13", "batch": 128}, "ratio",
-     "{:.2f}x dense", "1.01x"),
-    ("error of a norm of 10⁸ entries", "norm", "squared_norm", {}, "relative_error", "{:.0e}", "1e-6"),
-    ("`flowprune --help`", "cli", "flowprune --help", {}, "median_ms", "{:.0f} ms", "90 ms"),
+    ("parameters alone, ResNet-56", "signals", "parameters", RESNET, ("ratio", "{:.3f}x"), 0.01),
+    ("gradient, ResNet-56", "signals", "gradient", RESNET, RATIO, 1.05),
+    ("gradient, VGG-13", "signals", "gradient", VGG, RATIO, 1.05),
+    ("gradient and H·g, ResNet-56", "signals", "hessian_gradient", RESNET, RATIO, 4.2),
+    ("gradient and H·g, VGG-13", "signals", "hessian_gradient", VGG, RATIO, 3.9),
+    ("the same by two graphs, as the paper's code does, ResNet-56", "signals", "two_graphs", RESNET, RATIO, None),
+    ("the same by two graphs, VGG-13", "signals", "two_graphs", VGG, RATIO, None),
+    ("per-example Fisher, ResNet-56", "signals", "fisher", RESNET, RATIO, 1.3),
+    ("per-example Fisher, VGG-13", "signals", "fisher", VGG, RATIO, 1.75),
+    ("all the paper's measures at once, ResNet-56", "signals", "all_measures", RESNET, RATIO, 4.2),
+    ("and per-example Fisher besides, ResNet-56", "signals", "with per-example Fisher", RESNET, RATIO, None),
+    ("selection of 10⁸ scores", "selection", "select 90 %", {"n": 10**8}, ("ns_per_score", "{:.2f} ns a score"), 1.5),
+    ("selection, half of them tied", "selection", "select 90 %, half tied", {"n": 10**8},
+     ("ns_per_score", "{:.2f} ns a score"), 1.5),
+    ("its memory beside the scores, masks included", "selection", "select 90 %", {"n": 10**8},
+     ("extra_memory", "{:.2f} of them"), 1.0),
+    ("masked step, ResNet-56, batch 128", "masked_step", "masked step", {"model": "resnet56", "batch": 128},
+     ("ratio", "{:.2f}x dense"), 1.01),
+    ("masked step, VGG-13, batch 128", "masked_step", "masked step", {"model": "vgg13", "batch": 128},
+     ("ratio", "{:.2f}x dense"), 1.01),
+    ("relative error of ‖x‖² over 10⁸ entries", "norm", "squared_norm", {}, ("relative_error", "{:.0e}"), 1e-6),
+    ("`flowprune --help`", "cli", "flowprune --help", {}, ("median_ms", "{:.0f} ms"), 90),
 ]  # fmt: skip
 
 
@@ -46,10 +56,12 @@ def collect(runs: Path) -> None:
     (STORED / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     folders = sorted(path.parent for path in runs.glob("*/DONE"))
     about = [{n: json.loads((f / f"{n}.json").read_text()) for n in ("spec", "environment")} for f in folders]
-    (STORED / "runs.jsonl").write_text("".join(json.dumps({"run": f.name, **a}) + "\n" for f, a in zip(folders, about)))
+    stored = [{"run": folder.name, **facts} for folder, facts in zip(folders, about, strict=True)]
+    (STORED / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in stored))
 
 
 def lines(path: Path) -> list[dict]:
+    """The JSON objects of a file; none where it is missing."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -67,26 +79,32 @@ def demo() -> str:
     return f"{picture}\n\n{said}\n\n{markdown(rows)}\n"
 
 
-def newest(benchmark: str, candidate: str, setting: dict) -> dict | None:
+def newest(benchmark: str, candidate: str, setting: dict) -> dict:
+    """The newest stored row of a candidate in exactly this setting; a missing one is an error."""
     found = [
         row
         for row in lines(BENCHMARKS / f"{benchmark}.jsonl")
         if row["candidate"] == candidate and all(row.get(key) == value for key, value in setting.items())
     ]
-    return max(found, key=lambda row: row["time"], default=None)
+    if not found:
+        raise SystemExit(f"benchmarks/results/{benchmark}.jsonl has no row of {candidate!r} with {setting}. Run it.")
+    return max(found, key=lambda row: row["time"])
 
 
 def costs() -> str:
-    """The section of measured costs, each beside what was aimed at."""
-    text = ["| what | measured | aimed at |", "|---|---|---|"]
-    machine: dict = {}
-    for title, benchmark, candidate, setting, key, form, target in COSTS:
+    """The section of measured costs, each beside what was aimed at, with quartiles of the ratio over rounds."""
+    text = ["| what | measured | quartiles | rounds | aimed at | |", "|---|---:|---:|---:|---:|---|"]
+    processors = set()
+    for title, benchmark, candidate, setting, (key, form), target in COSTS:
         row = newest(benchmark, candidate, setting)
-        if row is not None:
-            machine = row["machine"]
-            text.append(f"| {title} | {form.format(abs(row[key]))} | {target} |")
-    where = f"Signals are multiples of one forward and backward over the same batches. {machine.get('processor', '')}, "
-    return "\n".join(text) + f"\n\n{where}one thread, torch {machine.get('torch', '')}.\n"
+        processors.add(f"{row['machine']['processor']}, torch {row['machine']['torch']}")
+        value = abs(row[key])
+        quartiles = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}" if key == "ratio" else ""
+        aim = "" if target is None else form.format(target)
+        verdict = "" if target is None else "reached" if value <= target else "missed"
+        text.append(f"| {title} | {form.format(value)} | {quartiles} | {row['rounds']} | {aim} | {verdict} |")
+    note = "Signals are multiples of one forward and backward over the same five batches of 64; medians over rounds."
+    return "\n".join(text) + f"\n\n{note} One thread. {'; '.join(sorted(processors))}.\n"
 
 
 def replaced(text: str, name: str, content: str) -> str:

@@ -43,7 +43,10 @@ class CostChange:
         if self.latency_before is None or self.latency_after is None:
             return "latency not measured: no example inputs"
         a, b = self.latency_before, self.latency_after
-        told = f"{a.median_ms:.2f} ms before, {b.median_ms:.2f} ms after, batch {a.batch}, {a.threads} threads"
+        threads = f"{a.threads} thread{'s' if a.threads > 1 else ''}"
+        told = f"{a.median_ms:.2f} ms before, {b.median_ms:.2f} ms after, batch {a.batch}, {threads}"
+        if self.before == self.after:
+            return f"nothing was cut ({told})"
         if self.before.parameters == self.after.parameters:
             return f"masked, not smaller: zeros are multiplied like other numbers ({told})"
         if a.median_ms - b.median_ms > max(a.iqr_ms, b.iqr_ms):

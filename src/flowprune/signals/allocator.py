@@ -12,9 +12,9 @@ def keep_memory() -> bool:
     """Let this process keep freed blocks instead of returning them to the system; for the rest of its life.
 
     By default glibc hands a large block back on every free and has its pages faulted in again at the next
-    allocation, which costs more than filling it. Programs that own their process may call this once at their
-    start: H g of ResNet-56 then costs 3.9 instead of 4.4 forward + backward passes. The price is that memory stays with
-    the process. A library must not decide that, so nothing here calls it.
+    allocation, which can cost more than filling it. Programs that own their process may call this once at their
+    start. The price is that memory stays with the process. A library must not decide that, so nothing here calls it;
+    ``python benchmarks/signals.py --keep-memory`` shows what it is worth on a machine.
 
     Returns:
         Whether the setting was made: only with glibc.
