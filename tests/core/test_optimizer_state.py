@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flowprune.core.errors import PruningError
-from flowprune.core.optimizer_state import assert_live, follow, held_names
+from flowprune.core.optimizer_state import assert_live, check_followable, follow, held_names
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
@@ -140,3 +140,66 @@ def test_dead_parameters_and_wrong_shapes_are_named():
     model.weight = nn.Parameter(torch.zeros(2, 3))
     with pytest.raises(PruningError, match=r"1 of 2 belong to no module.*follow"):
         assert_live(optimizer, model)
+
+
+def lbfgs_step(optimizer, weight, bias):
+    def closure():
+        optimizer.zero_grad()
+        loss = (weight - 1).square().sum() + (bias + 2).square().sum()
+        loss.backward()
+        return loss
+
+    return float(optimizer.step(closure).detach()), float(closure().detach())
+
+
+def test_a_fresh_lbfgs_trains_on():
+    weight, bias, _ = trained("sgd")
+    optimizer = torch.optim.LBFGS([weight, bias], lr=0.5)
+    assert optimizer._numel() == weight.numel() + bias.numel()
+    new = smaller(weight)
+    follow(optimizer, {weight: (new, KEPT)})
+    before, after = lbfgs_step(optimizer, new, bias)
+    assert after < 0.1 * before
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "second"])
+def test_a_used_lbfgs_is_refused_and_can_be_reset(first):
+    """Its state lies with the first parameter, whichever is cut."""
+    weight, bias, _ = trained("sgd")
+    optimizer = torch.optim.LBFGS([weight, bias] if first else [bias, weight], lr=0.1)
+    lbfgs_step(optimizer, weight, bias)
+    new = smaller(weight)
+    for attempt in (lambda: check_followable(optimizer, [weight]), lambda: follow(optimizer, {weight: (new, KEPT)})):
+        with pytest.raises(PruningError, match=r'LBFGS keeps one state.*momentum="reset"'):
+            attempt()
+    check_followable(optimizer, [nn.Parameter(torch.ones(2))])
+    follow(optimizer, {weight: (new, KEPT)}, reset=True)
+    before, after = lbfgs_step(optimizer, new, bias)
+    assert after < before
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_can_be_sliced_is_followable(name):
+    weight, bias, optimizer = trained(name)
+    check_followable(optimizer, iter([weight, bias]))
+
+
+@pytest.mark.parametrize(
+    "value", [torch.zeros(7), torch.zeros(4, 3, 3), [torch.zeros(4, 3, 3, 3)], {"q": torch.zeros(2)}]
+)
+def test_what_cannot_be_sliced_is_known_before_the_cut(value):
+    weight, _, optimizer = trained("adam")
+    optimizer.state[weight]["sketch"] = value
+    with pytest.raises(PruningError, match=r"'sketch' has .*momentum=\"reset\""):
+        check_followable(optimizer, [weight])
+    with pytest.raises(PruningError, match="'sketch' has"):
+        follow(optimizer, {weight: (smaller(weight), KEPT)})
+    assert optimizer.param_groups[0]["params"][0] is weight
+    follow(optimizer, {weight: (smaller(weight), KEPT)}, reset=True)
+
+
+def test_the_lists_of_the_groups_stay_the_same_objects():
+    weight, _, optimizer = trained("sgd")
+    lists = [group["params"] for group in optimizer.param_groups]
+    follow(optimizer, {weight: (smaller(weight), KEPT)})
+    assert all(a is group["params"] for a, group in zip(lists, optimizer.param_groups, strict=True))

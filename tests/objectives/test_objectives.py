@@ -116,3 +116,42 @@ def test_the_index_makes_objectives_and_names_unknown_ones():
 def test_importing_objectives_does_not_import_torch():
     code = "import sys, flowprune.objectives as o; o.cross_entropy(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_inputs_are_unpacked_by_one_rule():
+    a, b, y = torch.ones(2, 3), torch.full((2, 3), 2.0), torch.tensor([0, 1])
+
+    def minus(left, right):
+        return right - left
+
+    expected = cross_entropy()(identity, (b - a, y))
+    for inputs in ((a, b), [a, b], {"right": b, "left": a}):
+        assert cross_entropy()(minus, (inputs, y)) == expected
+        assert cross_entropy()(minus, {"inputs": inputs, "labels": y}) == expected
+    assert cross_entropy()(minus, {"left": a, "right": b, "targets": y}) == expected
+    assert cross_entropy()(identity, ((b - a,), y)) == expected
+
+
+@pytest.mark.parametrize("temperature", ["5", None, True, 0, -1, 1j])
+def test_temperature_must_be_a_number(temperature):
+    with pytest.raises(ValueError, match=r"cross_entropy\(temperature=\) must be a positive number"):
+        cross_entropy(temperature)
+
+
+def test_an_example_without_a_target_is_refused_and_not_counted_as_zero():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(3, 4), torch.tensor([1, -100, 2])
+    with pytest.raises(ValueError, match=r"cross_entropy\(targets=\) must be given for every example"):
+        cross_entropy()(identity, (logits, targets))
+    with pytest.raises(ValueError, match=r"cross_entropy\(targets=\)"):
+        cross_entropy()(identity, (torch.randn(2, 3, 5), torch.tensor([[1, 2, -100], [-100, -100, -100]])))
+    each = torch.func.vmap(lambda z, y: cross_entropy().per_example(identity, (z[None], y[None]))[0])(logits, targets)
+    assert each.isnan().tolist() == [False, True, False]
+    torch.testing.assert_close(each[[0, 2]], cross_entropy().per_example(identity, (logits[[0, 2]], targets[[0, 2]])))
+
+
+def test_probabilities_at_positions_are_averaged():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(2, 5, 3), torch.tensor([[1, 2, 0], [4, 0, 3]])
+    hot = functional.one_hot(targets, 5).movedim(-1, 1).float()
+    torch.testing.assert_close(cross_entropy()(identity, (logits, hot)), cross_entropy()(identity, (logits, targets)))

@@ -8,6 +8,7 @@ from torch import nn
 
 from flowprune.objectives import cross_entropy
 from flowprune.signals import gather
+from flowprune.signals.activations import recorded
 from flowprune.signals.mean import Mean
 from tests.signals.networks import Attention, convolutional, images, sentences, whole
 
@@ -55,3 +56,32 @@ def test_a_mean_of_expanded_tensors_does_not_write_to_them():
     mean.add([ones * 4], 1)
     assert torch.equal(mean.result()[0], torch.full((3,), 2.0))
     assert torch.equal(ones, torch.ones(3))
+
+
+def test_squares_of_half_precision_do_not_overflow():
+    model = nn.Sequential(nn.Identity())
+    x = torch.tensor([[300.0, 1.0], [500.0, 3.0]])
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        with recorded(model) as moments:
+            model(x.to(dtype))
+            model(x.to(dtype)[:, :, None, None])
+        found = moments()["0"]
+        assert found.mean_square.dtype == torch.promote_types(dtype, torch.float32)
+        torch.testing.assert_close(found.mean_square, x.to(dtype).to(found.mean.dtype).square().mean(0))
+
+
+def test_moments_come_to_the_cpu_once():
+    copies = []
+
+    class Counting(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if "_to_copy" in str(func) and torch.device((kwargs or {}).get("device") or "meta").type == "cpu":
+                copies.append(func)
+            return out
+
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU()).to("meta")
+    with recorded(model), Counting():
+        for _ in range(5):
+            model(torch.ones(2, 3, device="meta"))
+    assert copies == []

@@ -188,6 +188,17 @@ def test_it_works_where_gradients_are_switched_off():
         ({"needs": ("gradients",)}, r"drawn from gradient, hessian_gradient, .*; got \['gradients'\]"),
         ({"mode": "test"}, r"gather\(mode=\) must be 'eval' or 'train'"),
         ({"micro_batch": 0}, r"gather\(micro_batch=\) must be >= 1"),
+        ({"micro_batch": "64"}, r"gather\(micro_batch=\) must be >= 1; got '64'"),
+        ({"needs": None}, r"gather\(needs=\) must be drawn from .*; got \[None\]"),
+        ({"needs": "gradients"}, r"gather\(needs=\) must be drawn from .*; got \['gradients'\]"),
+        ({"needs": (1, "grad", [])}, r"gather\(needs=\) must be drawn from .*; got \[1, 'grad', \[\]\]"),
+        ({"objective": None}, r"gather\(objective=\) must be a callable .*; got None"),
+        ({"objective": "cross_entropy"}, r"gather\(objective=\) must be a callable"),
+        ({"batches": None}, r"gather\(batches=\) must be an iterable of batches; got None"),
+        ({"batches": 5}, r"gather\(batches=\) must be an iterable of batches; got 5"),
+        ({"model": convolutional}, r"gather\(model=\) must be an nn.Module; got 'function'"),
+        ({"model": nn.Linear}, r"gather\(model=\) must be an nn.Module; got 'Linear'"),
+        ({"model": nn.LazyLinear(2)}, r"gather\(model=\) must be initialised; got 'lazy weight, bias'"),
         ({"batches": []}, "at least one batch"),
         ({"batches": images()[0]}, r"To use one batch, pass \[batch\]"),
         ({"batches": {"inputs": torch.ones(2), "targets": torch.ones(2)}}, r"To use one batch, pass \[batch\]"),
@@ -201,9 +212,9 @@ def test_it_works_where_gradients_are_switched_off():
     ],
 )
 def test_misuse_is_answered_in_the_house_form(arguments, message):
-    given = {"objective": cross_entropy(), "batches": images(), **arguments}
+    given = {"model": convolutional(), "objective": cross_entropy(), "batches": images(), **arguments}
     with pytest.raises(ValueError, match=message):
-        gather(convolutional(), given.pop("objective"), given.pop("batches"), **given)
+        gather(**given)
 
 
 def test_a_gradient_that_is_not_finite_names_its_parameter():
@@ -291,3 +302,27 @@ def test_regression_works_with_mean_squared_error():
     batches = [(x, torch.ones(len(x), 1, dtype=x.dtype)) for x, _ in points()]
     signals = gather(model, mean_squared_error(), batches)
     torch.testing.assert_close(signals.gradient, plain_gradient(model, mean_squared_error(), whole(batches)))
+
+
+@pytest.mark.parametrize("needs", [("gradient",), NEEDS])
+def test_batches_made_in_inference_mode_are_copied(needs):
+    with torch.inference_mode():
+        made = images()
+    expected = gather(convolutional(), cross_entropy(), images(), needs=needs)
+    torch.testing.assert_close(gather(convolutional(), cross_entropy(), made, needs=needs).gradient, expected.gradient)
+
+
+def test_the_example_inputs_do_not_keep_the_batch():
+    x = torch.randn(64, 3, 6, 6, dtype=torch.float64)
+    example = gather(convolutional(), cross_entropy(), [(x, torch.zeros(64).long())]).example_inputs
+    assert torch.equal(example, x[:2])
+    assert example.untyped_storage().nbytes() == example.numel() * 8
+    assert not example.is_inference()
+
+
+def test_example_inputs_are_none_where_targets_may_be_among_them():
+    def total(forward, batch):
+        return forward(batch[0]).sum()
+
+    signals = gather(nn.Linear(3, 2), total, [(torch.ones(1, 3), torch.ones(1), torch.ones(1))])
+    assert signals.example_inputs is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 from safetensors.torch import save
@@ -67,3 +69,29 @@ def test_latency_reports_how_it_was_measured():
     assert found.iqr_ms >= 0
     with pytest.raises(ValueError, match=r"latency\(repeats=\)"):
         latency(randomised(Plain), images(), repeats=0)
+
+
+def test_bytes_are_those_of_the_file_for_every_type_and_name():
+    types = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16]
+    types += [
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+        torch.float8_e4m3fn,
+        torch.float8_e5m2,
+        torch.complex64,
+        torch.uint16,
+    ]
+    for count in range(len(types) + 1):
+        model = nn.Module()
+        for index, dtype in enumerate(types[:count]):
+            model.register_buffer(f'é"{9 * index}\\', torch.zeros(3 * index, 7, dtype=dtype))
+            model.register_buffer(f"scalar{index}", torch.zeros((), dtype=dtype))
+        assert measure_cost(model).bytes == len(save(dict(model.state_dict())))
+
+
+def test_bytes_are_counted_without_writing_the_file():
+    model = build("vgg13", num_classes=10)
+    assert measure_cost(model).bytes == len(save({n: t.contiguous() for n, t in model.state_dict().items()}))
+    with mock.patch("torch.empty", side_effect=AssertionError("a tensor was made")):
+        measure_cost(model)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -106,3 +109,38 @@ def test_attributes_that_are_no_modules_do_no_harm():
     model._flowprune_masks = {"stem.weight": torch.ones(6, 3, 3, 3, dtype=torch.bool)}
     model.note = object()
     remove(model, drawn(trace(model, x).groups), example_inputs=x)
+
+
+def test_measuring_leaves_state_randomness_and_hooks_alone():
+    """The user's hooks must not see passes that are no part of the training, nor may its randomness move."""
+
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(192, 4)
+            self.register_buffer("calls", torch.zeros(()))
+            self.passes = []
+
+        def forward(self, x):
+            self.calls += 1
+            self.passes.append(random.random())
+            return self.a(x.flatten(1)) + torch.rand(4) + float(np.random.rand())
+
+    model, x, seen = Counting(), images().float(), []
+    model.register_forward_hook(lambda *args: seen.append(args))
+    model.register_forward_pre_hook(lambda *args: seen.append(args))
+    for measure in (measure_cost, latency):
+        before, python, numpy = snapshot(model), random.getstate(), np.random.get_state()[1].copy()
+        measure(model, x)
+        assert_as_found(before, model)
+        assert random.getstate() == python
+        assert (np.random.get_state()[1] == numpy).all()
+    assert seen == model.passes == []
+
+
+@pytest.mark.parametrize("function", [trace, measure_cost, latency, lambda m, x: remove(m, {}, example_inputs=x)])
+def test_what_is_no_model_is_named(function):
+    with pytest.raises(ValueError, match=r"\(model=\) must be an nn.Module; got 'Linear'"):
+        function(nn.Linear, images())
+    with pytest.raises(ValueError, match=r"\(model=\) must be initialised; got 'lazy 0.weight, 0.bias'"):
+        function(nn.Sequential(nn.LazyLinear(2)), images())

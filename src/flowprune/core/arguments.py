@@ -1,12 +1,15 @@
-"""Calling a function by name with arguments that came from outside, such as a spec or a command line."""
+"""Arguments that came from outside: by name from a spec or a command line, or a model from a user's program."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from flowprune.core.errors import invalid
+
+if TYPE_CHECKING:
+    from torch import nn
 
 T = TypeVar("T")
 
@@ -22,9 +25,39 @@ def call(where: str, function: Callable[..., T], given: Mapping[str, object]) ->
         8
     """
     parameters = signature(function).parameters
-    extra = sorted(set(given) - set(parameters))
-    missing = [name for name, p in parameters.items() if p.default is Parameter.empty and name not in given]
+    named = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    extra = [] if takes_any else sorted(set(given) - set(named))
+    missing = [name for name, p in named.items() if p.default is Parameter.empty and name not in given]
     if extra or missing:
         problem = f"with {', '.join(extra)}" if extra else f"without {', '.join(missing)}"
         raise invalid(where, f"given its own arguments ({', '.join(parameters)})", problem)
     return function(**given)
+
+
+def require_model(where: str, model: object) -> nn.Module:
+    """The model, if it is a module whose parameters exist.
+
+    Raises:
+        ValueError: it is no ``nn.Module``, or its lazy modules have not run yet, so their parameters have no shape.
+
+    Example:
+        >>> from torch import nn
+        >>> require_model("gather", nn.LazyLinear(2))
+        Traceback (most recent call last):
+        ValueError: gather(model=) must be initialised; got 'lazy weight, bias'. Run it once on example inputs first.
+    """
+    from torch import nn
+    from torch.nn.parameter import is_lazy
+
+    if not isinstance(model, nn.Module):
+        got = model.__name__ if isinstance(model, type) else type(model).__name__
+        raise invalid(
+            f"{where}(model=)", "an nn.Module", got, "Pass the model itself, not its class or its parameters."
+        )
+    lazy = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if is_lazy(tensor)]
+    if lazy:
+        more = f" and {len(lazy) - 4} more" if len(lazy) > 4 else ""
+        got = f"lazy {', '.join(lazy[:4])}{more}"
+        raise invalid(f"{where}(model=)", "initialised", got, "Run it once on example inputs first.")
+    return model

@@ -5,7 +5,7 @@ Replacing parameters detaches an optimizer in silence: it goes on updating tenso
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -34,7 +34,8 @@ def follow(
         reset: Drop the state of replaced parameters instead: they start afresh.
 
     Raises:
-        PruningError: a state tensor has neither one entry nor the axes of its parameter; nothing is changed.
+        PruningError: a state tensor has neither one entry nor the axes of its parameter, or the state is of all
+            parameters together (L-BFGS); nothing is changed.
 
     Example:
         >>> old, new = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2))
@@ -46,16 +47,82 @@ def follow(
         (True, tensor([1., 3.]))
     """
     states: dict[nn.Parameter, dict[str, Any]] = {}
-    for old, successor in replaced.items():
-        if successor is not None and not reset and old in optimizer.state:
-            new, kept = successor
-            states[new] = {key: _sliced(key, value, old, kept) for key, value in optimizer.state[old].items()}
+    if not reset:
+        check_followable(optimizer, (old for old, successor in replaced.items() if successor is not None))
+        for old, successor in replaced.items():
+            if successor is not None and old in optimizer.state:
+                new, kept = successor
+                states[new] = {key: _sliced(value, old, kept) for key, value in optimizer.state[old].items()}
+    joint = _joint_state(optimizer, replaced)
+    if joint is not None:
+        optimizer.state.pop(joint, None)
     for group in optimizer.param_groups:
-        group["params"] = [p for p in (_successor(replaced, old) for old in group["params"]) if p is not None]
+        # In place: L-BFGS keeps this very list.
+        group["params"][:] = [p for p in (_successor(replaced, old) for old in group["params"]) if p is not None]
     for old in replaced:
         optimizer.state.pop(old, None)
     for new, state in states.items():
         optimizer.state[new] = state
+    if hasattr(optimizer, "_numel_cache"):
+        vars(optimizer)["_numel_cache"] = None
+
+
+def check_followable(optimizer: Optimizer, params: Iterable[nn.Parameter]) -> None:
+    """Raise where an optimizer could not follow a cut of some parameters; to be asked before anything is cut.
+
+    State can be sliced if it is a number, or a tensor with the axes of its parameter; an axis of size one is a mean.
+
+    Args:
+        optimizer: Is not changed.
+        params: That will be cut; those that the optimizer does not hold are passed over.
+
+    Raises:
+        PruningError: naming the state.
+
+    Example:
+        >>> weight = nn.Parameter(torch.zeros(3))
+        >>> check_followable(torch.optim.SGD([weight], lr=0.1, momentum=0.9), [weight])
+    """
+    cut = list(params)
+    joint = _joint_state(optimizer, cut)
+    if joint is not None and optimizer.state.get(joint):
+        raise _refusal(f"{type(optimizer).__name__} keeps one state of all parameters together")
+    for param in cut:
+        for key, value in optimizer.state.get(param, {}).items():
+            shape = _unsliceable(value, param)
+            if shape is not None:
+                raise _refusal(f"{key!r} has {shape} for a parameter of shape {tuple(param.shape)}")
+
+
+def _refusal(got: str) -> PruningError:
+    return PruningError(
+        f"follow(optimizer=) must hold state with the axes of its parameters; {got}. Nothing was changed. "
+        'Drop the state with momentum="reset" in Pruner(...), or with follow(..., reset=True).'
+    )
+
+
+def _joint_state(optimizer: Optimizer, cut: Iterable[nn.Parameter]) -> nn.Parameter | None:
+    """The parameter under which an optimizer keeps a state of all of them, if a cut concerns any of these.
+
+    L-BFGS does: flat vectors over all parameters, with the first one as their key.
+    """
+    together = getattr(optimizer, "_params", None)
+    if not isinstance(together, list) or not together:
+        return None
+    held = {id(param) for param in together}
+    return together[0] if any(id(param) in held for param in cut) else None
+
+
+def _unsliceable(value: Any, param: nn.Parameter) -> str | None:
+    """What a state entry is, where it cannot follow a cut along whichever axis of its parameter."""
+    if isinstance(value, (list, tuple, dict)):
+        inner = value.values() if isinstance(value, dict) else value
+        return f"a {type(value).__name__} of tensors" if any(isinstance(item, Tensor) for item in inner) else None
+    if not isinstance(value, Tensor) or value.numel() == 1:
+        return None
+    if value.dim() == param.dim() and _broadcasts(value, param):
+        return None
+    return f"shape {tuple(value.shape)}"
 
 
 def _successor(
@@ -67,17 +134,11 @@ def _successor(
     return None if successor is None else successor[0]
 
 
-def _sliced(key: str, value: Any, old: nn.Parameter, kept: Kept) -> Any:
+def _sliced(value: Any, old: nn.Parameter, kept: Kept) -> Any:
     """A state entry for the smaller parameter; an axis of size one is a mean over it and stays."""
     if not isinstance(value, Tensor) or value.numel() == 1:
         return value
     axes = [(axis, positions) for axis, positions in kept if value.dim() == old.dim() and value.shape[axis] != 1]
-    fits = value.dim() == old.dim() and all(value.shape[axis] == old.shape[axis] for axis, _ in axes)
-    if not fits:
-        raise PruningError(
-            f"follow(optimizer=) must hold state with the axes of its parameters; {key!r} has shape "
-            f"{tuple(value.shape)} for a parameter of shape {tuple(old.shape)}. Use follow(..., reset=True)."
-        )
     result = value
     for axis, positions in sorted(axes, key=lambda item: len(item[1]) / max(value.shape[item[0]], 1)):
         result = result.index_select(axis, positions.to(value.device))

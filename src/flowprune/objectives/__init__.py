@@ -6,9 +6,9 @@ from flowprune.core.index import Index
 from flowprune.objectives.cross_entropy import cross_entropy
 from flowprune.objectives.mean_squared_error import mean_squared_error
 from flowprune.objectives.objective import Objective
-from flowprune.objectives.synaptic_flow import synaptic_flow
+from flowprune.objectives.synaptic_flow import SynapticFlow, synaptic_flow
 
-OBJECTIVES: Index[Callable[..., Objective]] = Index(
+OBJECTIVES: Index[Callable[..., Objective | SynapticFlow]] = Index(
     "OBJECTIVES",
     {
         "cross_entropy": "flowprune.objectives.cross_entropy:cross_entropy",
@@ -18,4 +18,4 @@ OBJECTIVES: Index[Callable[..., Objective]] = Index(
 )
 """Makers of objectives, by name."""
 
-__all__ = ["OBJECTIVES", "Objective", "cross_entropy", "mean_squared_error", "synaptic_flow"]
+__all__ = ["OBJECTIVES", "Objective", "SynapticFlow", "cross_entropy", "mean_squared_error", "synaptic_flow"]

@@ -15,10 +15,26 @@ TARGETS = ("targets", "labels")
 """Keys of a mapping that hold targets and are not passed to the model."""
 
 
-def inputs_of(batch: Any) -> Any:
-    """What the model is called with: a tensor, or a dictionary of keyword arguments.
+def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and named arguments of the model, by the one rule that holds wherever inputs are passed to a model.
 
-    A mapping without the key ``"inputs"`` is passed by keyword, without its targets.
+    A tuple or list holds the positional arguments, a mapping names them, and anything else is the one argument.
+
+    Example:
+        >>> arguments((1, 2)), arguments({"ids": 1}), arguments(3)
+        (((1, 2), {}), ((), {'ids': 1}), ((3,), {}))
+    """
+    if isinstance(inputs, (tuple, list)):
+        return tuple(cast("Sequence[Any]", inputs)), {}
+    if isinstance(inputs, Mapping):
+        return (), {str(name): value for name, value in cast("Mapping[Any, Any]", inputs).items()}
+    return (inputs,), {}
+
+
+def inputs_of(batch: Any) -> Any:
+    """What the model is called with, as :func:`arguments` reads it.
+
+    Of a mapping these are its ``"inputs"``, or, without that key, everything but its targets, by keyword.
 
     Raises:
         ValueError: the batch is neither a pair nor a mapping.
@@ -55,14 +71,15 @@ def targets_of(batch: Any) -> Any:
 def outputs(forward: Forward, batch: Any) -> Tensor:
     """The model's output for a batch: its tensor, or the ``logits`` of an output record.
 
+    Inputs that are a tuple or a list are unpacked: ``((a, b), targets)`` calls a model of two inputs.
+
     Example:
         >>> import torch
-        >>> outputs(lambda x: x * 2, (torch.ones(1), None))
-        tensor([2.])
+        >>> outputs(lambda x: x * 2, (torch.ones(1), None)), outputs(lambda a, b: a - b, ((3, 1), None))
+        (tensor([2.]), 2)
     """
-    inputs = inputs_of(batch)
-    named = isinstance(inputs, dict) and not (isinstance(batch, Mapping) and "inputs" in batch)
-    result = forward(**inputs) if named else forward(inputs)
+    args, kwargs = arguments(inputs_of(batch))
+    result = forward(*args, **kwargs)
     return cast("Tensor", getattr(result, "logits", result))
 
 

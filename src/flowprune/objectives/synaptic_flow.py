@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowprune.core.errors import invalid
-from flowprune.objectives.batch import inputs_of
+from flowprune.objectives.batch import arguments, inputs_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def synaptic_flow() -> Any:
+def synaptic_flow() -> SynapticFlow:
     """The objective of SynFlow; of a batch it uses the shape of one input alone.
 
     Formula: R(θ) = Σ outputs of the network at parameters |θ| and an input of ones, so θ·∂R/∂θ >= 0 in a network of
@@ -29,15 +30,27 @@ def synaptic_flow() -> Any:
         >>> synaptic_flow()(layer, (torch.zeros(5, 2), None)).item()
         6.0
     """
-    return _flow
+    return SynapticFlow()
 
 
-def _flow(forward: Any, batch: Any) -> Tensor:
-    import torch
-    from torch.func import functional_call
+@dataclass(frozen=True)
+class SynapticFlow:
+    """R as an objective. It belongs to a network and not to examples, so it has no loss per example.
 
-    inputs = inputs_of(batch)
-    if not isinstance(forward, torch.nn.Module) or not isinstance(inputs, torch.Tensor):
-        raise invalid("synaptic_flow()", "given a module and one input tensor", (type(forward), type(inputs)))
-    positive = {name: param.abs() for name, param in forward.named_parameters()}
-    return functional_call(forward, positive, (torch.ones_like(inputs[:1]),)).sum()
+    Attributes:
+        name: For messages and stored results.
+    """
+
+    name: str = "synaptic_flow"
+
+    def __call__(self, forward: Any, batch: Any) -> Tensor:
+        """R, a scalar tensor."""
+        import torch
+        from torch.func import functional_call
+
+        args, named = arguments(inputs_of(batch))
+        inputs = args[0] if len(args) == 1 and not named else None
+        if not isinstance(forward, torch.nn.Module) or not isinstance(inputs, torch.Tensor):
+            raise invalid("synaptic_flow()", "given a module and one input tensor", (type(forward), type(inputs)))
+        positive = {name: param.abs() for name, param in forward.named_parameters()}
+        return functional_call(forward, positive, (torch.ones_like(inputs[:1]),)).sum()

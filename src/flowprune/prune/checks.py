@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from flowprune.core.errors import PruningError
 
@@ -27,21 +25,6 @@ def probe_of(inputs: Any) -> Any:
     if isinstance(inputs, (tuple, list)):
         return tuple(probe_of(value) for value in inputs)
     return inputs
-
-
-@torch.no_grad()
-def outputs(model: nn.Module, inputs: Any, replaced: Mapping[str, Tensor] | None = None) -> Any:
-    """The model's outputs in eval mode, with some tensors replaced; modes are restored."""
-    args = tuple(inputs) if isinstance(inputs, (tuple, list)) else () if isinstance(inputs, Mapping) else (inputs,)
-    kwargs = dict(inputs) if isinstance(inputs, Mapping) else {}
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        for module, _ in modes:
-            module.training = False
-        return functional_call(model, dict(replaced or {}), args, kwargs)
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def check_sparsity(removed: int, asked: int, total: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowprune.core.errors import PruningError
-from flowprune.core.optimizer_state import follow
+from flowprune.core.optimizer_state import check_followable, follow
 from flowprune.masks import Masks, Scores, floors, remove_lowest
-from flowprune.prune.checks import check_sparsity, outputs
+from flowprune.prune.checks import check_sparsity
 from flowprune.prune.ledger import Ledger
 from flowprune.prune.rule import Rule
-from flowprune.structure import cut_, masked_tensors, same_function
+from flowprune.structure import cut_, rehearse
 
 
 class Shrinking:
@@ -55,23 +54,19 @@ class Shrinking:
         """Cut, let the optimizer follow, verify; the checks that passed."""
         if self._ledger is None:
             raise PruningError("Shrinking.carry_out() must follow choose().")
-        self._rehearse(masks, probe)
+        resets = self._rule.momentum == "reset"
+        if optimizer is not None and not resets:
+            check_followable(optimizer, self._model.parameters())
+        modes = rehearse(self._model, masks.layout, masks, probe)  # on a copy: if it fails, nothing was changed
         plan = cut_(self._model, masks.layout, masks)
         self._ledger = self._ledger.cut(masks)
-        passed = ["same function"]
+        passed = ["same function"] if modes else []
         if optimizer is not None:
-            follow(optimizer, plan.replaced, reset=self._rule.momentum == "reset")
+            follow(optimizer, plan.replaced, reset=resets)
         sizes = self._ledger.sizes
         asked = sum(round(target * sum(sizes[n] for n in names)) for names in self._pools(list(sizes)))
         passed.append(check_sparsity(self._ledger.removed, asked, self._ledger.total))
         return tuple(passed)
-
-    def _rehearse(self, masks: Masks, probe: Any) -> None:
-        """Cut a copy first: if it does not compute what the masked model computes, nothing was changed."""
-        masked = outputs(self._model, probe, masked_tensors(self._model, masks.layout, masks))
-        trial = deepcopy(self._model)
-        cut_(trial, masks.layout, masks)
-        same_function(masked, outputs(trial, probe))
 
     def counts(self, masks: Masks) -> tuple[int, int, int]:
         """Original channels, those alive before, and those alive after."""

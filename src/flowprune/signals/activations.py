@@ -15,21 +15,30 @@ CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.G
 
 
 class _Sums:
-    """Running sums of one module, in float64 so that long sweeps do not drift."""
+    """Running sums of one module: in float64 where the device has it, so that long sweeps do not drift.
 
-    def __init__(self, channels: int) -> None:
-        self.first = torch.zeros(channels, dtype=torch.float64)
-        self.second = torch.zeros(channels, dtype=torch.float64)
+    They stay on the device until the sweep is over: a copy to the CPU would make a GPU wait at every module.
+    """
+
+    def __init__(self, channels: int, device: torch.device) -> None:
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        self.first = torch.zeros(channels, dtype=wide, device=device)
+        self.second = torch.zeros(channels, dtype=wide, device=device)
         self.count = 0
 
     def add(self, values: Tensor, *, second: bool) -> None:
         """Take in an output whose channels are on axis 1, or else on the last."""
         x = values.flatten(2) if second and values.ndim > 2 else values.reshape(-1, values.shape[-1])
         axes = (0, 2) if x.ndim == 3 else (0,)
-        squares = torch.linalg.vecdot(x, x).sum(0) if x.ndim == 3 else x.square().sum(0)
-        self.first += x.sum(axes).to("cpu", torch.float64)
-        self.second += squares.to("cpu", torch.float64)
+        squares = torch.linalg.vecdot(x, x) if x.ndim == 3 else x.square()
+        self.first += x.sum(axes).to(self.first)
+        self.second += squares.sum(0, dtype=self.second.dtype).to(self.second)
         self.count += values.numel() // len(self.first)
+
+    def moments(self, dtype: torch.dtype) -> Moments:
+        """On the CPU, in this type."""
+        mean, mean_square = (torch.stack((self.first, self.second)) / self.count).cpu().to(dtype)
+        return Moments(mean, mean_square)
 
 
 @contextmanager
@@ -37,7 +46,8 @@ def recorded(model: nn.Module, *, active: bool = True) -> Generator[Callable[[],
     """Within the block, note the outputs of all modules that return one floating-point tensor.
 
     Outputs of a module that is called several times are taken together. The channel axis is axis 1 of
-    convolutions, of norms over channels and of anything with four axes or more, else the last.
+    convolutions, of norms over channels and of anything with four axes or more, else the last. Moments are in the
+    outputs' type, and in float32 where that is narrower: the square of 300 is no number of float16.
 
     Yields:
         A function that returns the moments so far by module name, or ``None`` where not ``active``.
@@ -60,10 +70,7 @@ def recorded(model: nn.Module, *, active: bool = True) -> Generator[Callable[[],
     def moments() -> dict[str, Moments] | None:
         if not active:
             return None
-        return {
-            name: Moments((s.first / s.count).to(dtypes[name]), (s.second / s.count).to(dtypes[name]))
-            for name, s in sums.items()
-        }
+        return {name: each.moments(dtypes[name]) for name, each in sums.items()}
 
     try:
         yield moments
@@ -76,9 +83,11 @@ def _noting(name: str, sums: dict[str, _Sums], dtypes: dict[str, torch.dtype]) -
     def note(module: nn.Module, args: Any, output: Any) -> None:
         if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim < 2:
             return
-        values = output.detach()
+        values = output.detach().to(torch.promote_types(output.dtype, torch.float32))
         second = values.ndim >= 4 or isinstance(module, CHANNELS_SECOND)
         dtypes[name] = values.dtype
-        sums.setdefault(name, _Sums(values.shape[1 if second else -1])).add(values, second=second)
+        if name not in sums:
+            sums[name] = _Sums(values.shape[1 if second else -1], values.device)
+        sums[name].add(values, second=second)
 
     return note

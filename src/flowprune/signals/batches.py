@@ -62,7 +62,7 @@ def _noted(sizes: list[int], tensor: Tensor) -> Tensor:
 
 
 def read(batches: Iterable[Any], model: nn.Module) -> Iterator[Counted]:
-    """The batches one by one, moved to the model's device if it has just one.
+    """The batches one by one, moved to the model's device if it has just one, and fit for autograd.
 
     Raises:
         ValueError: there is none, or one batch came in place of an iterable of them.
@@ -70,6 +70,8 @@ def read(batches: Iterable[Any], model: nn.Module) -> Iterator[Counted]:
     if isinstance(batches, (Tensor, Mapping)) or _is_pair(batches):
         got = f"one batch ({type(batches).__name__})"
         raise invalid("gather(batches=)", "an iterable of batches", got, "To use one batch, pass [batch].")
+    if not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):  # iter() takes either
+        raise invalid("gather(batches=)", "an iterable of batches", batches, "To use one batch, pass [batch].")
     index = -1
     for index, batch in enumerate(batches):
         moved = on_device(batch, model)
@@ -86,12 +88,18 @@ def _is_pair(batches: object) -> bool:
 
 
 def on_device(batch: Any, model: nn.Module) -> Any:
-    """The batch where the model is; a model spread over several devices places its own inputs."""
+    """The batch where the model is; a model spread over several devices places its own inputs.
+
+    Tensors made in inference mode, which autograd refuses to save, are copied.
+    """
     devices = {parameter.device for parameter in model.parameters()}
-    if len(devices) != 1:
-        return batch
-    device = devices.pop()
-    return mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
+    device = devices.pop() if len(devices) == 1 else None
+
+    def moved(tensor: Tensor) -> Tensor:
+        there = tensor if device is None else tensor.to(device, non_blocking=True)
+        return there.clone() if there.is_inference() else there
+
+    return mapped(batch, moved)
 
 
 def split(counted: Counted, most: int) -> list[Counted]:

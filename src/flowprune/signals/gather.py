@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid
 from flowprune.core.fingerprint import fingerprint
 from flowprune.core.tensors import require_finite
@@ -52,8 +53,10 @@ def gather(
     Args:
         model: Any module. Frozen parameters get no derivatives.
         objective: ``(forward, batch) -> scalar mean loss``; see :mod:`flowprune.objectives`.
-        batches: Any iterable of batches, read once; each is moved to the model's device.
-        needs: Names of what is wanted, from :data:`flowprune.signals.NEEDS`.
+        batches: Any iterable of batches, read once; each is moved to the model's device. In a batch
+            ``(inputs, targets)``, inputs that are a tuple or a list are the model's positional arguments, and a
+            mapping names them.
+        needs: Names of what is wanted, from :data:`flowprune.signals.NEEDS`; a single one may stand alone.
         mode: ``"eval"``, or ``"train"`` for batch statistics and dropout.
         micro_batch: Most examples at a time where memory would grow with them (H g, Fisher). Used in eval
             mode and with objectives that know the loss of each example; others see whole batches.
@@ -62,7 +65,8 @@ def gather(
         Parameters and derivatives, detached copies. Those of parameters that the loss does not use are zero.
 
     Raises:
-        ValueError: an unknown need or mode; no batch; nothing to differentiate; a loss that is no finite scalar.
+        ValueError: no module, or one with lazy parameters; an unknown need or mode; no objective; no batch; nothing
+            to differentiate; a loss that is no finite scalar.
         PruningError: the model gave another loss when it was run again; it cannot be differentiated twice;
             per-example gradients of a model in which examples are coupled.
 
@@ -78,7 +82,11 @@ def gather(
         >>> signals.loss, signals.gradient["weight"].item(), signals.hessian_gradient["weight"].item()
         (20.0, 20.0, 200.0)
     """
+    require_model("gather", model)
     asked = _checked(needs, mode, micro_batch)
+    if asked and not callable(objective):
+        todo = "Pass for instance flowprune.objectives.cross_entropy()."
+        raise invalid("gather(objective=)", "a callable (forward, batch) -> scalar mean loss", objective, todo)
     params = dict(model.named_parameters())
     trainable = {name: parameter for name, parameter in params.items() if parameter.requires_grad}
     if asked and not trainable:
@@ -101,12 +109,13 @@ def gather(
 
 
 def _checked(needs: Iterable[str], mode: str, micro_batch: int) -> frozenset[str]:
-    names = {needs} if isinstance(needs, str) else set(needs)
-    if names - set(NEEDS):
+    names = [needs] if isinstance(needs, str) else list(needs) if isinstance(needs, Iterable) else [needs]
+    strange = [name for name in names if name not in NEEDS]
+    if strange:
         rule = f"drawn from {', '.join(NEEDS)}"
-        raise invalid("gather(needs=)", rule, sorted(names - set(NEEDS)), "needs=() gives the parameters alone.")
+        raise invalid("gather(needs=)", rule, strange, "needs=() gives the parameters alone.")
     if mode not in ("eval", "train"):
         raise invalid("gather(mode=)", "'eval' or 'train'", mode)
-    if micro_batch < 1:
+    if not isinstance(micro_batch, int) or micro_batch < 1:
         raise invalid("gather(micro_batch=)", ">= 1", micro_batch)
     return frozenset(names)

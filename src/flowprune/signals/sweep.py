@@ -15,7 +15,7 @@ from flowprune.core.errors import invalid
 from flowprune.objectives.batch import inputs_of
 from flowprune.signals.activations import recorded
 from flowprune.signals.as_found import Restore
-from flowprune.signals.batches import Counted, part, read
+from flowprune.signals.batches import Counted, mapped, part, read
 from flowprune.signals.fisher import fisher_pass
 from flowprune.signals.gradient import FirstPass, Loss, finite_losses, first_pass, loss_of, over_examples
 from flowprune.signals.hessian import second_pass, twice_differentiable
@@ -133,9 +133,14 @@ def _fisher(request: Request, batches: Iterable[Counted]) -> Fields:
 def examples(counted: Counted) -> Any:
     """At most two examples of a batch's inputs, or ``None`` where they are not told apart from targets.
 
+    They are copies: views would keep the whole batch in memory for as long as the signals live.
+
     Example:
         >>> examples(Counted(0, (torch.zeros(5, 3), torch.zeros(5)), 5)).shape
         torch.Size([2, 3])
     """
     few = part(counted, 0, 2)
-    return inputs_of(few) if isinstance(few, dict) or (isinstance(few, tuple) and len(few) == 2) else few
+    if isinstance(few, tuple) and len(few) != 2:
+        return None
+    inputs = inputs_of(few) if isinstance(few, (dict, tuple)) else few
+    return mapped(inputs, lambda tensor: tensor.detach().clone())

@@ -6,6 +6,7 @@ from flowprune.structure.cut import CutPlan, cut_
 from flowprune.structure.latency import Latency, latency
 from flowprune.structure.masked import masked_tensors
 from flowprune.structure.records import Refusal, Trace
+from flowprune.structure.rehearsal import rehearse
 from flowprune.structure.remove import remove
 from flowprune.structure.slicing import slice_layout
 from flowprune.structure.trace import trace
@@ -22,6 +23,7 @@ __all__ = [
     "latency",
     "masked_tensors",
     "measure_cost",
+    "rehearse",
     "remove",
     "same_function",
     "slice_layout",

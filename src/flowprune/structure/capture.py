@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 import traceback
@@ -23,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from flowprune.core.errors import PruningError
 from flowprune.structure.call import PYTORCH
 from flowprune.structure.example import Example
+from flowprune.structure.twin import random_state_kept
 from flowprune.structure.value import Leaf
 
 Mode = Literal["eval", "train"]
@@ -87,33 +87,6 @@ class Deadline(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def duplicate(model: nn.Module) -> nn.Module:
-    """A deep copy without the user's hooks, which neither see nor slow what is tried on it.
-
-    PyTorch's own hooks stay: some compute a weight.
-
-    Raises:
-        PruningError: the model cannot be copied.
-    """
-    try:
-        twin = copy.deepcopy(model)
-    except Exception as error:
-        raise PruningError(
-            f"trace(model=) must be a model that copy.deepcopy can copy; it raised {type(error).__name__}: {error}. "
-            "Remove tensors with a gradient history from its attributes."
-        ) from error
-    for module in twin.modules():
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in [key for key, hook in hooks.items() if not _is_torch(hook)]:
-                del hooks[key]
-    return twin
-
-
-def _is_torch(hook: object) -> bool:
-    owner = getattr(hook, "__module__", None) or type(hook).__module__
-    return owner.partition(".")[0] == "torch"
-
-
 def capture(model: nn.Module, example: Example, *, mode: Mode, deadline: Deadline) -> Captured:
     """The graph of a forward pass as ``torch.export`` (non-strict) sees it. ``model`` is a copy: its mode changes.
 
@@ -122,7 +95,7 @@ def capture(model: nn.Module, example: Example, *, mode: Mode, deadline: Deadlin
     """
     model.train(mode == "train")
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng(), torch.no_grad(), _quiet(), deadline:
+        with warnings.catch_warnings(), random_state_kept(model), torch.no_grad(), _quiet(), deadline:
             warnings.simplefilter("ignore")
             program = torch.export.export(model, example.args, example.kwargs or None, strict=False)
     except PruningError:

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import math
 from dataclasses import dataclass
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid
 from flowprune.structure.example import Example
+from flowprune.structure.twin import duplicate, random_state_kept
+
+TYPES = {
+    torch.uint64: "U64",
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.complex64: "C64",
+    torch.float32: "F32",
+    torch.uint32: "U32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.uint16: "U16",
+    torch.int16: "I16",
+    torch.float8_e5m2fnuz: "F8_E5M2FNUZ",
+    torch.float8_e4m3fnuz: "F8_E4M3FNUZ",
+    torch.float8_e8m0fnu: "F8_E8M0",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""The words of a safetensors header, in the order in which its writer puts tensors."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +61,7 @@ class Cost:
 
 
 def measure_cost(model: nn.Module, example_inputs: object = None) -> Cost:
-    """Count what a model costs, in evaluation mode, on a copy.
+    """Count what a model costs, in evaluation mode, on a copy without hooks that are not PyTorch's own.
 
     Formula: a convolution costs (output entries) x (input channels / groups) x (kernel entries) multiply-adds.
 
@@ -46,11 +70,16 @@ def measure_cost(model: nn.Module, example_inputs: object = None) -> Cost:
         example_inputs: What it is called with; the first axis of the first tensor counts the examples. Without
             them the model is not run.
 
+    Raises:
+        ValueError: no module, one with lazy parameters, or inputs without an axis of examples.
+        PruningError: the model cannot be copied.
+
     Example:
         >>> cost = measure_cost(nn.Linear(3, 2), torch.ones(5, 3))
         >>> cost.parameters, cost.multiply_adds, cost.activation_bytes
         (8, 6, 8)
     """
+    require_model("measure_cost", model)
     multiply_adds, activations = (None, None) if example_inputs is None else _run_counted(model, example_inputs)
     params = [p.detach() for p in model.parameters()]
     return Cost(
@@ -64,24 +93,43 @@ def measure_cost(model: nn.Module, example_inputs: object = None) -> Cost:
 
 def _run_counted(model: nn.Module, example_inputs: object) -> tuple[int, int]:
     """Multiply-adds and activation bytes of one example."""
-    example = Example.of(example_inputs)
+    example = Example.of(example_inputs).copied()
     batch = batch_size(example)
-    twin = copy.deepcopy(model).eval()
+    twin = duplicate(model, "measure_cost").eval()
     counted = _Outputs(twin)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with random_state_kept(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         example.call(twin)
     return math.ceil(counter.get_total_flops() / 2 / batch), counted.bytes // batch
 
 
 def file_bytes(model: nn.Module) -> int:
-    """The size of the model's state dictionary as a safetensors file; tied tensors are written once."""
-    tensors: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    """The size of the model's state dictionary as a safetensors file; tied tensors are written once.
+
+    Formula: 8 + header + the tensors' bytes. The header is JSON without spaces, padded to a multiple of 8; its
+    tensors come by type and then by name. Nothing is written, and no tensor is copied.
+
+    Source: the format, https://github.com/huggingface/safetensors.
+
+    Example:
+        >>> file_bytes(nn.Linear(3, 2, bias=False))  # 8 + 64 + 6 * 4
+        96
+    """
+    tensors: dict[int, tuple[str, Tensor]] = {}
     for name, value in model.state_dict(keep_vars=True).items():
-        if isinstance(value, Tensor) and id(value) not in seen:
-            seen.add(id(value))
-            tensors[name] = torch.empty(value.shape, dtype=value.dtype)
-    return len(save(tensors))
+        if isinstance(value, Tensor):
+            tensors.setdefault(id(value), (name, value))
+    header: dict[str, dict[str, object]] = {}
+    end = 0
+    for name, value in sorted(tensors.values(), key=lambda item: (_rank(item[1].dtype), item[0])):
+        start, end = end, end + value.numel() * value.element_size()
+        word = TYPES.get(value.dtype, str(value.dtype))
+        header[name] = {"dtype": word, "shape": list(value.shape), "data_offsets": [start, end]}
+    written = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    return 8 + math.ceil(written / 8) * 8 + end
+
+
+def _rank(dtype: torch.dtype) -> int:
+    return list(TYPES).index(dtype) if dtype in TYPES else len(TYPES)
 
 
 def batch_size(example: Example) -> int:

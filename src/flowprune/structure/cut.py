@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowprune.core.errors import PruningError
 from flowprune.core.units import Layout
 from flowprune.structure.attributes import fix_attributes
-from flowprune.structure.memory import recall, remember, signature_of
+from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Trace
 from flowprune.structure.slicing import Kept, check_masks, removed_positions, slice_trace
 
@@ -61,8 +61,8 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
         (3, torch.Size([2, 3]), tensor([0, 2, 3]))
     """
     groups = layout.groups if isinstance(layout, Trace) else layout
-    known, signature = recall(model), signature_of(model)
     check_masks(groups, masks)
+    known = recall(model)
     tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     kept = {name: tuple(axes.items()) for name, axes in _kept(groups, masks, tensors).items()}
     new = {id(tensors[name]): _smaller(tensors[name], axes) for name, axes in kept.items()}
@@ -75,8 +75,9 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
         if isinstance(old, nn.Parameter) and isinstance(successor, nn.Parameter):
             replaced[old] = (successor, axes)
     _tell(model, replaced)
-    if known is not None and signature is not None and all(groups[n] is known.groups.get(n) for n in masks):
-        remember(model, slice_trace(known, masks, kept), signature)  # the next round need not trace again
+    if known is not None and all(groups[n] is known.trace.groups.get(n) for n in masks):
+        # The next round need not trace again.
+        remember(model, slice_trace(known.trace, masks, kept), known.signature, known.example)
     return CutPlan(kept, replaced)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from flowprune.core.errors import invalid
+from flowprune.objectives.batch import arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,21 +28,19 @@ class Example:
 
     @classmethod
     def of(cls, inputs: object) -> Example:
-        """A tensor is the only argument, a tuple or list holds all of them, a mapping names them.
+        """A tuple or list holds the positional arguments, a mapping names them, anything else is the only one.
 
         Raises:
-            ValueError: it is none of these.
+            ValueError: it is the only one, and holds no tensor.
         """
         if isinstance(inputs, Example):
             return inputs
-        if isinstance(inputs, Tensor):
-            return cls((inputs,), {})
-        if isinstance(inputs, (tuple, list)):
-            return cls(tuple(inputs), {})
-        if isinstance(inputs, Mapping):
-            return cls((), {str(name): value for name, value in inputs.items()})
-        rule = "a tensor, a tuple of arguments or a mapping of named arguments"
-        raise invalid("trace(example_inputs=)", rule, type(inputs).__name__, "Pass what the model is called with.")
+        args, kwargs = arguments(inputs)
+        example = cls(args, kwargs)
+        if len(args) == 1 and args[0] is inputs and not example.tensors:
+            rule = "a tensor, a tuple of arguments or a mapping of named arguments"
+            raise invalid("trace(example_inputs=)", rule, type(inputs).__name__, "Pass what the model is called with.")
+        return example
 
     def call(self, model: nn.Module) -> Any:
         """The model's output on it."""
@@ -57,14 +56,15 @@ class Example:
         return Example(args, kwargs)
 
     def first(self, count: int) -> Example:
-        """The first ``count`` examples, where all tensors have the same number of them."""
-        return self.map(lambda x: x[:count] if x.dim() else x) if self.batch is not None else self
+        """The first ``count`` examples; tensors of another length than the first one are shared by all examples."""
+        size = next((len(x) for x in self.tensors if x.dim()), 0)
+        if size <= count:
+            return self
+        return self.map(lambda x: x[:count] if x.dim() and len(x) == size else x)
 
-    @property
-    def batch(self) -> int | None:
-        """The common first size of all tensors; ``None`` where they differ."""
-        sizes = {len(x) if x.dim() else 0 for x in self.tensors}
-        return sizes.pop() if len(sizes) == 1 else None
+    def copied(self) -> Example:
+        """The same with copies of the tensors, on which autograd and inference mode have left no mark."""
+        return self.map(lambda x: x.detach().clone())
 
     @property
     def tensors(self) -> list[Tensor]:

@@ -1,87 +1,53 @@
-"""Is a size in the model's code a number, or computed from the tensors? Cut one unit and see.
-
-An exported graph holds sizes, not the code that made them: ``x.view(n, c, -1)`` with ``c = x.shape[1]`` and with
-``c = 64`` look alike. Where the walk met a size of a dimension that shrinks, a copy of the model loses one unit per
-group, and must still compute what the masked copy computes.
-"""
+"""The cut, tried on copies before anything is changed."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-import numpy as np
-import torch
-from torch import nn
-from torch.fx import Node
+from torch import Tensor, nn
 
+from flowprune.core.arguments import require_model
 from flowprune.core.units import Layout
-from flowprune.structure.atoms import Ints
-from flowprune.structure.call import where
-from flowprune.structure.capture import Deadline, user_line
 from flowprune.structure.cut import cut_
 from flowprune.structure.example import Example
-from flowprune.structure.grouping import groups
-from flowprune.structure.ledger import Ledger
 from flowprune.structure.masked import zero_units_
+from flowprune.structure.records import Trace
+from flowprune.structure.slicing import check_masks
+from flowprune.structure.twin import copied
 from flowprune.structure.verify import compare
 
-REASON = "a size in the code is a number that does not shrink with the channels"
-Suspect = tuple[Node, Ints]
 
+def rehearse(
+    model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor], example_inputs: object
+) -> tuple[str, ...]:
+    """Cut a copy, and compare it with a masked copy, on at most two examples; the modes in which they were compared.
 
-def rehearse(twin: nn.Module, example: Example, layout: Layout, ledger: Ledger, deadline: Deadline) -> bool:
-    """Refuse the suspects that a cut disproves, and say whether there were any."""
-    suspects = _live(ledger, ledger.suspects)
-    if not suspects or not layout:
-        return False
-    error = _attempt(twin, example, layout)
-    if error is None:
-        return False
-    guilty = _named(suspects, error)
-    if not guilty:
-        for suspect in suspects:
-            deadline.check()
-            if _alone(twin, example, ledger, suspects, suspect) is not None:
-                guilty.append(suspect)
-    for node, atoms in guilty or suspects:
-        ledger.refuse(node, REASON, [atoms])
-    return True
+    In evaluation and in training mode, in double precision where the model allows it. Neither the model nor the
+    random state is touched. A mode in which the model itself is random, so that two runs of it differ, is not
+    compared and not in the result, which may be empty; ``"train"`` is missing too where that mode cannot run on the
+    examples (batch norm of one value).
 
+    Args:
+        model: Is copied, hooks included: they may be part of what it computes.
+        layout: As for :func:`~flowprune.structure.cut.cut_`.
+        masks: Boolean ``(group.size,)`` by group name, True = kept.
+        example_inputs: A tensor, a tuple or list of positional arguments, or a mapping of named ones.
 
-def _attempt(twin: nn.Module, example: Example, layout: Layout) -> Exception | None:
-    """Cut the last unit of every group of a copy; ``None`` where it still computes the same."""
-    masks = {name: torch.arange(group.size) < group.size - 1 for name, group in layout.items()}
-    masked, small = copy.deepcopy(twin), copy.deepcopy(twin)
-    zero_units_(masked, layout, masks)
-    try:
-        cut_(small, layout, masks)
-        compare(masked, small, example, modes=("eval",))
-    except Exception as error:
-        return error
-    return None
+    Raises:
+        ValueError: masks that do not fit the layout, or inputs without a tensor.
+        PruningError: the smaller copy differs or does not run, or a mask empties its group.
 
-
-def _alone(
-    twin: nn.Module, example: Example, ledger: Ledger, suspects: Sequence[Suspect], suspect: Suspect
-) -> Exception | None:
-    """The same with every other suspect's channels left whole."""
-    label = ledger.atoms.labels()
-    mine = set(label[suspect[1]].tolist())
-    others = [a for _, a in suspects if not mine.intersection(label[a].tolist())]
-    layout = groups(ledger, besides=others)
-    return _attempt(twin, example, layout) if layout else None
-
-
-def _named(suspects: Sequence[Suspect], error: Exception) -> list[Suspect]:
-    """The suspects on the line of the model's code that raised."""
-    cause = error.__cause__ or error
-    line = user_line(cause).removeprefix(" at ")
-    return [suspect for suspect in suspects if line and where(suspect[0]) == line]
-
-
-def _live(ledger: Ledger, suspects: Sequence[Suspect]) -> list[Suspect]:
-    """The suspects whose channels are not left whole anyway."""
-    label = ledger.atoms.labels()
-    stopped = label[ledger.stopped()]
-    return [(node, atoms) for node, atoms in suspects if not np.isin(label[atoms], stopped).all()]
+    Example:
+        >>> import torch
+        >>> from flowprune.structure.trace import trace
+        >>> model, x = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(2, 2)
+        >>> rehearse(model, trace(model, x), {"0.weight": torch.tensor([True, False, True])}, x)
+        ('eval', 'train')
+    """
+    require_model("rehearse", model)
+    example, groups = Example.of(example_inputs), layout.groups if isinstance(layout, Trace) else layout
+    check_masks(groups, masks)
+    masked, small = copied(model, "rehearse"), copied(model, "rehearse")
+    zero_units_(masked, groups, masks)
+    cut_(small, groups, masks)
+    return compare(masked, small, example)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from flowprune.core.arguments import require_model
 from flowprune.core.errors import PruningError, invalid
 from flowprune.structure.cut import cut_
 from flowprune.structure.decision import Slices, decide
-from flowprune.structure.example import Example
-from flowprune.structure.masked import zero_, zero_units_
+from flowprune.structure.masked import zero_
 from flowprune.structure.memory import recall
 from flowprune.structure.records import Trace
+from flowprune.structure.rehearsal import rehearse
 from flowprune.structure.slicing import check_masks
 from flowprune.structure.trace import TIME_LIMIT, trace
-from flowprune.structure.verify import compare
+from flowprune.structure.twin import copied
 
 
 def remove(
@@ -40,12 +40,14 @@ def remove(
             it (residual streams), and becomes zero in the smaller model, with its own bias and norm, where
             something does.
         example_inputs: What the model is called with. May be left out after
-            ``Channels(example_inputs=...)`` has traced this very model; nothing is verified then.
-        verify: Whether to compare the two models on the example inputs, in double precision.
+            ``Channels(example_inputs=...)`` has traced this very model: the two examples kept from then serve.
+        verify: Whether to compare the two models on the example inputs, in double precision; see
+            :func:`~flowprune.structure.rehearsal.rehearse`.
         time_limit: Seconds that a trace may take.
 
     Raises:
-        ValueError: masks of another model, of wrong length, or of single weights.
+        ValueError: masks of another model, of wrong length, or of single weights; no example inputs, and no trace of
+            the model as it is now.
         PruningError: a layer would be emptied, the model cannot be captured, or the two models differ.
 
     Example:
@@ -55,27 +57,26 @@ def remove(
         >>> small[0].weight.shape, small[2].weight.shape, model[0].weight.shape
         (torch.Size([2, 2]), torch.Size([1, 2]), torch.Size([3, 2]))
     """
-    found = _found(model, example_inputs, time_limit)
+    found, inputs = _found(require_model("remove", model), example_inputs, time_limit)
     decision = decide(model, found, masks)
     check_masks(found.groups, decision.units)
-    small = copy.deepcopy(model)
+    small = copied(model, "remove")
     _zero(small, decision.zeroed)
-    masked = copy.deepcopy(small) if verify and example_inputs is not None else None
+    if verify:
+        rehearse(small, found, decision.units, inputs)
     cut_(small, found, decision.units)
-    if masked is not None:
-        zero_units_(masked, found.groups, decision.units)
-        compare(masked, copy.deepcopy(small), Example.of(example_inputs))
     return small
 
 
-def _found(model: nn.Module, example_inputs: object, time_limit: float) -> Trace:
+def _found(model: nn.Module, example_inputs: object, time_limit: float) -> tuple[Trace, object]:
+    """The trace, and inputs to verify the removal with."""
     if example_inputs is not None:
-        return trace(model, example_inputs, time_limit=time_limit)
-    found = recall(model)
-    if found is None:
+        return trace(model, example_inputs, time_limit=time_limit), example_inputs
+    known = recall(model)
+    if known is None:
         rule = "what the model is called with, unless Channels(...) has just traced this model"
         raise invalid("remove(example_inputs=)", rule, None, "Pass two examples of the model's input.")
-    return found
+    return known.trace, known.example
 
 
 def _zero(model: nn.Module, slices: Slices) -> None:

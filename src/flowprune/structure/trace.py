@@ -6,15 +6,17 @@ from contextlib import suppress
 
 from torch import nn
 
+from flowprune.core.arguments import require_model
 from flowprune.structure.call import op_name, where
-from flowprune.structure.capture import CaptureError, Deadline, capture, depthwise, duplicate
+from flowprune.structure.capture import CaptureError, Deadline, capture, depthwise
+from flowprune.structure.disproof import disprove
 from flowprune.structure.example import Example
 from flowprune.structure.grouping import groups, left_whole
 from flowprune.structure.ledger import Ledger
 from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Refusal, Trace
-from flowprune.structure.rehearsal import rehearse
 from flowprune.structure.rules import rules
+from flowprune.structure.twin import duplicate
 from flowprune.structure.walk import walk
 
 TIME_LIMIT = 120.0
@@ -34,6 +36,7 @@ def trace(model: nn.Module, example_inputs: object, *, time_limit: float = TIME_
         time_limit: Seconds after which to give up with an error.
 
     Raises:
+        ValueError: no module, one with lazy parameters, or inputs without a tensor.
         PruningError: the model cannot be copied or captured, or time is up.
 
     Example:
@@ -43,12 +46,13 @@ def trace(model: nn.Module, example_inputs: object, *, time_limit: float = TIME_
         >>> [(group.name, group.size) for group in found.groups.values()], found.refusals
         ([('0.weight', 5)], ())
     """
+    require_model("trace", model)
     example = Example.of(example_inputs)
     known = recall(model, example.signature)
     if known is not None:
-        return known
-    found = _traced(model, example, Deadline(time_limit))
-    remember(model, found, example.signature)
+        return known.trace
+    found = _traced(model, example.copied(), Deadline(time_limit))
+    remember(model, found, example.signature, example.first(2).copied())
     return found
 
 
@@ -64,7 +68,7 @@ def _traced(model: nn.Module, example: Example, deadline: Deadline) -> Trace:
             walk(training, ledger, table, deadline)
             unused = tuple(name for name in unused if name in training.unused)
     found = _result(ledger, unused)
-    while rehearse(twin, example, found.groups, ledger, deadline):
+    while disprove(twin, example, found.groups, ledger, deadline):
         found = _result(ledger, unused)
     return found
 

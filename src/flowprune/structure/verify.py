@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from flowprune.core.errors import PruningError
+from flowprune.signals.as_found import Buffers
 from flowprune.structure.example import Example, double
+from flowprune.structure.twin import random_state_kept
 
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
 """Largest difference, as a fraction of the largest output; other types 5e-2."""
@@ -65,30 +67,60 @@ def _different(where: str, name: str, how: str) -> PruningError:
     )
 
 
-def compare(masked: nn.Module, small: nn.Module, example: Example, *, modes: Sequence[str] = ("eval", "train")) -> None:
-    """Probe two throw-away models, which this changes, on at most two examples.
+def compare(
+    masked: nn.Module, small: nn.Module, example: Example, *, modes: Sequence[str] = ("eval", "train")
+) -> tuple[str, ...]:
+    """Probe two throw-away models, which this changes, on at most two examples; the modes in which they agree.
 
-    Modules that drop at random drop nothing here; a model that still is random in training mode, or cannot run there
-    (batch norm of one value), is compared in evaluation mode only.
+    Modules that drop at random drop nothing here. A mode in which the masked model gives something else under another
+    seed says nothing about the removal and is left out; so is training mode where it cannot run (batch norm of one
+    value). The smaller model must run in any case. Random state and buffers are the same for each run.
+
+    Cost: two passes per mode, on two examples; in double precision where the model allows it.
 
     Raises:
-        PruningError: they differ, or the smaller one cannot run.
+        PruningError: they differ, or one of them cannot run.
     """
     masked, small, probe = _prepared(masked, small, example)
-    for mode in modes:
-        for model in (masked, small):
-            model.train(mode == "train")
-        if mode == "train" and not _repeatable(masked, probe):
-            continue
+    return tuple(mode for mode in modes if _agree(masked, small, probe, mode))
+
+
+def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str) -> bool:
+    """Whether two models were compared in a mode and found the same."""
+    for model in (masked, small):
+        model.train(mode == "train")
+    try:
         expected = _run(masked, probe)
-        try:
-            found = _run(small, probe)
-        except Exception as error:
-            raise PruningError(
-                f"The smaller model must run in {mode} mode; it raised {type(error).__name__}: {error}. A size in the "
-                "model's code does not shrink with its channels: leave the layer out with Channels(skip=(...))."
-            ) from error
+    except Exception as error:
+        if mode == "train":
+            return False
+        raise PruningError(
+            f"The model must run on the example inputs in {mode} mode; it raised {type(error).__name__}: {error}. "
+            "Pass example_inputs that it is called with."
+        ) from error
+    try:
+        found = _run(small, probe)
+    except Exception as error:
+        raise PruningError(
+            f"The smaller model must run in {mode} mode; it raised {type(error).__name__}: {error}. A size in the "
+            "model's code does not shrink with its channels: leave the layer out with Channels(skip=(...))."
+        ) from error
+    try:
         same_function(expected, found, where=f" in {mode} mode")
+    except PruningError:
+        if _is_random(masked, probe, expected):
+            return False
+        raise
+    return True
+
+
+def _is_random(model: nn.Module, probe: Example, first: Any) -> bool:
+    """Whether a model gives something else under another seed."""
+    try:
+        same_function(first, _run(model, probe, seed=1))
+    except PruningError:
+        return True
+    return False
 
 
 def _prepared(masked: nn.Module, small: nn.Module, example: Example) -> tuple[nn.Module, nn.Module, Example]:
@@ -97,14 +129,31 @@ def _prepared(masked: nn.Module, small: nn.Module, example: Example) -> tuple[nn
         for module in model.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.p = 0.0
+            elif isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
+                module.dropout = 0.0
     masked.eval()
+    devices = {tensor.device for tensor in masked.parameters()}
+    if len(devices) == 1:  # a model that was traced elsewhere
+        device = devices.pop()
+        example = example.map(lambda x: x.to(device))
     probe = example.first(2)
-    if probe is not example and not _runs(masked, probe):
-        probe = example
     if all(tensor.dtype == torch.float64 for tensor in masked.parameters()):
-        return masked, small, probe
-    exact, precise = copy.deepcopy(masked).double(), probe.map(double)
-    return (exact, small.double(), precise) if _runs(exact, precise) else (masked, small, probe)
+        return masked, small, probe if probe is example or _runs(masked, probe) else example
+    for few in (probe,) if probe is example else (probe, example):
+        exact = _doubled(masked, few)
+        if exact is not None:
+            return exact, small.double(), few.map(double)
+    return masked, small, probe if probe is example or _runs(masked, probe) else example
+
+
+def _doubled(model: nn.Module, example: Example) -> nn.Module | None:
+    """The model in double precision, if it runs so; some devices and some models have single precision only."""
+    try:
+        exact = copy.deepcopy(model).double()
+        _run(exact, example.map(double))
+    except Exception:
+        return None
+    return exact
 
 
 def _runs(model: nn.Module, example: Example) -> bool:
@@ -115,17 +164,12 @@ def _runs(model: nn.Module, example: Example) -> bool:
     return True
 
 
-def _repeatable(model: nn.Module, example: Example) -> bool:
-    """Whether a model in training mode runs, and gives the same under two seeds."""
-    try:
-        first, second = (_run(model, example, seed) for seed in (0, 1))
-        same_function(first, second)
-    except Exception:
-        return False
-    return True
-
-
 def _run(model: nn.Module, example: Example, seed: int = 0) -> Any:
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        return example.map(torch.clone).call(model)
+    """The output from one seed and from the buffers as they were: a batch norm in training mode moves them."""
+    buffers = Buffers(model)
+    with random_state_kept(model, seed), torch.inference_mode(False), torch.no_grad():
+        buffers.lend()
+        try:
+            return example.copied().call(model)
+        finally:
+            buffers.give_back()

@@ -38,7 +38,7 @@ def reshape(ledger: Ledger, call: Call) -> Value:
     """view, reshape, flatten, unflatten, squeeze, unsqueeze: the same entries in the same order.
 
     Where a size of the result is written as a number, the walk cannot see whether the code computes it: it is noted
-    as suspect, and the trace rehearses a cut.
+    as suspect, and the trace tries a cut.
     """
     x = call.first
     written = _written(call)

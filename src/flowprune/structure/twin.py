@@ -1,0 +1,82 @@
+"""A throw-away copy of a model to try things on, and the random state put back afterwards."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from flowprune.core.errors import PruningError
+from flowprune.signals.as_found import random_state
+
+
+def copied(model: nn.Module, where: str) -> nn.Module:
+    """A deep copy, hooks included.
+
+    Raises:
+        PruningError: the model cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise PruningError(
+            f"{where}(model=) must be a model that copy.deepcopy can copy; it raised {type(error).__name__}: {error}. "
+            "Remove tensors with a gradient history from its attributes."
+        ) from error
+
+
+def duplicate(model: nn.Module, where: str = "trace") -> nn.Module:
+    """A deep copy without the user's hooks, which neither see nor slow what is tried on it.
+
+    PyTorch's own hooks stay: some compute a weight.
+
+    Raises:
+        PruningError: the model cannot be copied.
+    """
+    twin = copied(model, where)
+    for module in twin.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if not is_torch(hook)]:
+                del hooks[key]
+    return twin
+
+
+def is_torch(hook: object) -> bool:
+    """Whether a hook is PyTorch's own."""
+    owner = getattr(hook, "__module__", None) or type(hook).__module__
+    return owner.partition(".")[0] == "torch"
+
+
+@contextmanager
+def random_state_kept(model: nn.Module, seed: int | None = None) -> Generator[None]:
+    """Within the block random numbers start from a seed, if one is given; after it the global state is as before.
+
+    Example:
+        >>> with random_state_kept(nn.Identity(), seed=0):
+        ...     first = torch.rand(1)
+        >>> with random_state_kept(nn.Identity(), seed=0):
+        ...     bool(torch.rand(1) == first)
+        True
+    """
+    restore = random_state(model)
+    try:
+        if seed is not None:
+            _seed(model, seed)
+        yield
+    finally:
+        restore()
+
+
+def _seed(model: nn.Module, seed: int) -> None:
+    """As ``torch.manual_seed``, but for the CPU and the model's own devices alone: only these are put back."""
+    torch.default_generator.manual_seed(seed)
+    for device in {p.device for p in model.parameters() if p.device.type == "cuda"}:
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
