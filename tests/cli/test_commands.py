@@ -54,22 +54,44 @@ def test_list(kind):
         (["run", "nowhere.toml"], "nowhere.toml"),
         (["run", "--preset", "smoke", "--set", "prune.measure=magnitud"], "Did you mean 'magnitude'"),
         (["run", "--preset", "smoke", "--set", "prune.sparsity=1.5"], "prune.sparsity"),
-        (["sweep", "--preset", "smoke", "--axis", "prune.mesure=fisher"], "prune.mesure"),
+        (["sweep", "--preset", "smoke", "--axis", "prune.mesure=fisher"], "Did you mean 'measure'"),
         (["sweep", "--preset", "smoke", "--axis", "seed"], "path=value,value"),
         (["report", "no/such/folder"], "Run something first"),
         (["score", "--model", "vgg31"], "Did you mean 'vgg13'"),
-        (["score", "--data", "digit"], "Did you mean 'digits'"),
+        (["score", "--dataset", "digit"], "Did you mean 'digits'"),
         (["score", "--measure", "magnitud"], "Did you mean 'magnitude'"),
         (["score", "--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),
         (["prune", "--sparsity", "1.0"], "in [0, 1)"),
+        (["prune", "--sparsity", "0.5", "--out", "FILE/below"], "cannot be written"),
+        (["prune", "--sparsity", "0.5", "--schedule", "one_shot", "--rounds", "2"], "one_shot"),
+        (["prune", "--sparsity", "0.5", "--model", "vgg13"], "images of shape (1, 8, 8)"),
+        (["score", "--out", "."], "That is a folder"),
+        (["run", "."], "TOML"),
+        (["run", "FILE"], "UTF-8"),
+        (["run", "--preset", "smoke", "--runs", "FILE"], "That is a file"),
+        (["demo", "--runs", "FILE"], "That is a file"),
+        (["run", "--preset", "smoke", "--set", "device=bogus"], "'cpu', 'cuda'"),
+        (["run", "--preset", "smoke", "--set", "device=cuda:77"], "Use device = 'cpu'"),
+        (["run", "--preset", "smoke", "--set", "threads=0"], "threads"),
+        (["run", "--preset", "smoke", "--set", "threads=4000"], "cores"),
+        (["run", "--preset", "smoke", "--set", f"seed={2**63}"], "seed"),
+        (["run", "--preset", "smoke", "--set", "train.epochs=0ep"], "at least one"),
+        (["run", "--preset", "smoke", "--set", "data.options.test=0"], "at least one example"),
+        (["run", "--preset", "smoke", "--set", "model.options.bogus=1"], "its own arguments"),
+        (["run", "--preset", "smoke", "--set", "seed=1", "--set", "seed=2"], "once for each field"),
+        (["sweep", "--preset", "smoke", "--axis", "seed=1", "--axis", "seed=2"], "once for each field"),
+        (["sweep", "--preset", "smoke", "--axis", "seed=1", "--set", "seed=2"], "once for each field"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(arguments, said):
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_bytes(b"\xff\xfe")
     result = call(*arguments)
     assert result.exit_code == 2, result.output
     assert said in result.output
     assert "Traceback" not in result.output
     assert len(result.output.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["FILE"]  # nothing was written
 
 
 def test_debug_shows_where_it_came_from(monkeypatch):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import textwrap
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -47,7 +50,7 @@ def spec(tmp_path):
 
 def test_score_prints_and_writes(tmp_path):
     out = tmp_path / "scores.safetensors"
-    said = call("score", "--data", "gaussians", "--samples", 64, "--out", out)
+    said = call("score", "--dataset", "gaussians", "--samples", 64, "--out", out)
     scores = load_file(out)
     assert list(scores)
     assert all(name in said for name in scores)
@@ -58,10 +61,10 @@ def test_score_takes_a_checkpoint(tmp_path):
     model = fp.models.build("digits_convnet", num_classes=4, seed=5)
     path, out = tmp_path / "model.safetensors", tmp_path / "scores.safetensors"
     save_file(model.state_dict(), path)
-    options = ("--data", "gaussians", "--measure", "magnitude", "--granularity", "weights", "--out", out)
+    options = ("--dataset", "gaussians", "--measure", "magnitude", "--granularity", "weights", "--out", out)
     call("score", *options, "--checkpoint", path)
     assert torch.equal(load_file(out)["classifier.weight"], model.classifier.weight.detach().abs())
-    said = call("score", "--data", "digits", "--checkpoint", path, code=2)  # ten classes, not four
+    said = call("score", "--dataset", "digits", "--checkpoint", path, code=2)  # ten classes, not four
     assert "of this model" in said
     assert "classifier.weight" in said
     path.write_bytes(path.read_bytes()[:100])
@@ -71,11 +74,19 @@ def test_score_takes_a_checkpoint(tmp_path):
 @pytest.mark.parametrize("granularity", ["channels", "weights"])
 def test_prune_writes_masks_and_the_model(tmp_path, granularity):
     out = tmp_path / "out"
-    options = ("--data", "gaussians", "--samples", 64, "--granularity", granularity, "--out", out)
+    options = ("--dataset", "gaussians", "--samples", 64, "--granularity", granularity, "--out", out)
     said = call("prune", "--sparsity", 0.5, "--rounds", 2, *options)
     masks = fp.Masks.load(out / "masks.safetensors")
     assert masks.sparsity == pytest.approx(0.5, abs=1e-4)
-    assert "parameters" in said
+    for words in ("parameters", "ms, median of", "threads 1", "Verdict: ", "exact sparsity"):
+        assert words in said
+    scope = {}
+    exec(textwrap.dedent(said.partition("In Python:\n")[2]), scope)
+    assert scope["small"].state_dict().keys() == load_file(out / "model.safetensors").keys()
+    again = ("--dataset", "gaussians", "--samples", 64, "--checkpoint", out / "model.safetensors")
+    assert "layer" in call("score", "--measure", "magnitude", *again, "--granularity", granularity)
+    twice = call("prune", "--sparsity", 0.25, "--measure", "magnitude", *again, "--out", tmp_path / "twice")
+    assert f"load_pruned(model, '{out}" in twice
     weight = load_file(out / "model.safetensors")["features.0.0.weight"]
     kept = masks["features.0.0.weight"]
     if granularity == "channels":
@@ -85,7 +96,7 @@ def test_prune_writes_masks_and_the_model(tmp_path, granularity):
 
 
 def test_analyse(tmp_path):
-    said = call("analyse", "--data", "gaussians", "--samples", 32)
+    said = call("analyse", "--dataset", "gaussians", "--samples", 32)
     assert "dN/dt" in said
     assert "magnitude / loss_preservation" in said
 
@@ -116,7 +127,8 @@ def test_runs_that_differ_otherwise_are_told(tmp_path, spec):
     for batch in (16, 32):
         call("run", spec, "--runs", runs, "--set", f"train.batch={batch}")
     said = call("report", runs).replace("\n", " ")
-    assert "Runs differ in train.batch" in said
+    assert "train.batch=16" in said
+    assert said.count("(n = 1)") == 2
 
 
 def test_a_failed_run_is_told_and_the_others_go_on(tmp_path, spec):
@@ -125,3 +137,18 @@ def test_a_failed_run_is_told_and_the_others_go_on(tmp_path, spec):
     assert "the loss is" in said
     assert "Runs differ" not in said  # one of them did not finish
     assert [fp.experiments.RunFolder(path).finished for path in runs.iterdir()].count(True) == 1
+
+
+def test_the_table_tells_sparsity_apart_and_shows_dense_once(tmp_path, spec):
+    from flowprune.cli.results import print_results
+
+    runs, out = tmp_path / "runs", io.StringIO()
+    call("sweep", spec, "--runs", runs, "--jobs", 1, "--axis", "prune.sparsity=0.25,0.5")
+    call("run", spec, "--runs", runs, "--set", "prune.measure=dense")
+    print_results(runs, Console(file=out, width=150))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert [line[:3] for line in lines if line and line[0] in ("dense", "magnitude")] == [
+        ["dense", "0", "0"],
+        ["magnitude", "1", "0.25"],
+        ["magnitude", "1", "0.5"],
+    ]

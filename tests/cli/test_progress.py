@@ -4,9 +4,9 @@ import io
 
 from rich.console import Console
 
-from flowprune.cli.progress import Progress
+from flowprune.cli.progress import Progress, labels
 from flowprune.experiments.events import Event
-from flowprune.experiments.spec import parse
+from flowprune.experiments.spec import override, parse
 
 BASE = parse({"model": {"name": "mlp"}, "data": {"name": "gaussians"}, "prune": {"measure": "fisher", "rounds": 5}})
 SPECS = [BASE, BASE.model_copy(update={"seed": 1, "prune": None})]
@@ -43,3 +43,14 @@ def test_bars_in_a_terminal():
     assert "all runs" in said
     assert "2/2" in said
     assert "unlucky" in said
+
+
+def test_no_two_labels_are_alike():
+    specs = [
+        override(BASE, {"prune.sparsity": sparsity, "train.batch": batch})
+        for sparsity in (0.5, 0.9)
+        for batch in (32, 64)
+    ]
+    told = labels([*specs, BASE.model_copy(update={"prune": None})])
+    assert len(set(told.values())) == 5
+    assert "mlp fisher 5 rounds sparsity 0.9 seed 0 train.batch=32" in told.values()

@@ -16,8 +16,9 @@ from flowprune.core.errors import PruningError
 from flowprune.data import build as build_data
 from flowprune.experiments.folder import RunFolder
 from flowprune.experiments.job import run
-from flowprune.experiments.latency import measure, rebuild
+from flowprune.experiments.latency import measure
 from flowprune.experiments.parts import build_model
+from flowprune.experiments.pruned import load_pruned
 from flowprune.experiments.rows import Rows
 from flowprune.experiments.spec import override, parse
 from flowprune.experiments.store import connect, read
@@ -92,7 +93,7 @@ def test_predictions_are_near_what_is_measured(whole):
 
 def test_the_stored_model_is_the_one_that_was_measured(whole):
     spec, data = whole.spec, build_data("gaussians", samples=120)
-    model = rebuild(whole, spec, build_model(spec, data))
+    model = load_pruned(build_model(spec, data), whole.path)
     found = evaluate(model, data.inputs("test"), data.test.labels, objective=lambda f, b: f(b[0]).sum())
     assert found.accuracy == rows(whole)[-1]["test_accuracy_final"]
     masks = Masks.load(whole.path / "masks.safetensors")

@@ -4,6 +4,10 @@ import importlib.util
 import re
 from pathlib import Path
 
+import typer
+
+from flowprune.cli.main import application as cli
+
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -30,3 +34,19 @@ def test_the_generated_sections_are_what_the_stored_rows_give() -> None:
     text = README.read_text()
     assert "±" in text
     assert generate.readme(text) == text
+
+
+def test_every_command_line_of_the_readme_is_understood() -> None:
+    """Each ``flowprune ...`` line goes through the application's own parser; nothing is run."""
+    application = typer.main.get_command(cli())
+    blocks = re.findall(r"```\w*\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("flowprune ")]
+    assert len(lines) >= 7
+    seen = set()
+    for line in lines:
+        words = re.split(r" \| |\s{3,}", line)[0].split()[1:]  # "a | b" are choices; what follows blanks explains
+        command = application.commands[words[0]]
+        seen.add(words[0])
+        with command.make_context(words[0], words[1:]):
+            pass
+    assert {"score", "prune", "sweep"} <= seen

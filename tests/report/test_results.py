@@ -92,3 +92,44 @@ def test_spread_refuses_what_is_not_finite():
     with pytest.raises(ValueError, match="finite"):
         spread([1.0, float("inf")])
     assert spread([1.0, 4.0, 7.0]).std == statistics.stdev([1.0, 4.0, 7.0])
+
+
+def test_runs_that_differ_in_more_than_their_seed_are_apart():
+    """A spread is over seeds alone, and a pruned run is held against the dense runs trained as it was."""
+    slow, fast = '{"train.learning_rate": 0.01}', '{"train.learning_rate": 0.1}'
+    other = '{"train.learning_rate": 0.1, "prune.granularity": "weights"}'
+    rows = [dense(s, 0.9, setting=fast) for s in (0, 1)] + [dense(s, 0.5, setting=slow) for s in (0, 1)]
+    for setting, accuracy in ((slow, 0.4), (fast, 0.8), (other, 0.7)):
+        rows += [result(s, accuracy, setting=setting, run=f"{setting}{s}") for s in (0, 1)]
+    found = {(r.measure, r.setting): r for r in table(rows)}
+    assert len(found) == 5
+    assert {r.runs for r in found.values()} == {2}
+    assert {r.final.std for r in found.values()} == {0.0}
+    weights = found["magnitude", "train.learning_rate=0.1, prune.granularity=weights"]
+    assert weights.verdict.startswith("−20.0 points")
+    assert found["magnitude", "train.learning_rate=0.01"].verdict.startswith("−10.0 points")
+    assert "magnitude (train.learning_rate=0.01)" in markdown(rows)
+    alone = [r for r in table([*rows, result(0, 0.3, setting='{"train.batch": 1}')]) if "batch" in r.setting]
+    assert [r.verdict for r in alone] == ["no dense run to compare with"]
+
+
+def test_figures_keep_settings_apart():
+    from flowprune.report.sentences import accuracy as sentence
+    from flowprune.report.shapes import accuracy as shape
+
+    rows = [
+        {"kind": "epoch", "measure": m, "rounds": n, "epoch": 1, "seed": s, "test_accuracy": a, "setting": t}
+        for m, n, a, t in (
+            ("dense", 0, 0.9, '{"train.batch": 8}'),
+            ("dense", 0, 0.6, '{"train.batch": 9}'),
+            ("magnitude", 1, 0.5, '{"train.batch": 9}'),
+        )
+        for s in (0, 1)
+    ]
+    found = shape.accuracy(rows)
+    assert [(c.config.name, c.last.std) for c in found.curves] == [
+        ("dense, batch=8", 0.0),
+        ("dense, batch=9", 0.0),
+        ("magnitude, batch=9", 0.0),
+    ]
+    assert "10.0 points below dense" in sentence.say(found)

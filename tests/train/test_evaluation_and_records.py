@@ -15,6 +15,7 @@ from flowprune.models import digits_convnet
 from flowprune.objectives import cross_entropy
 from flowprune.schedules import lr
 from flowprune.train import EpochRecord, Recorder, State, evaluate, evaluate_batches, every, fit, select
+from flowprune.train.forward import Forward
 from flowprune.train.tally import Tally
 
 OBJECTIVE = cross_entropy()
@@ -144,3 +145,17 @@ def test_a_recorder_needs_training_behind_it():
     recorder = Recorder(OBJECTIVE, TEST, TEST)
     with pytest.raises(PruningError, match="at least one training step"):
         recorder(State(model, optimizer, 0, 7, Tally(), None, 0.1, 0.0))
+
+
+def test_inputs_in_any_form_are_counted_and_recognised():
+    a, b, y = torch.eye(3), torch.zeros(3, 3), torch.tensor([0, 1, 0])
+    for inputs in ((a, b), [a, b], {"right": b, "left": a}):
+        forward = Forward(Sum(), (inputs, y))
+        OBJECTIVE(forward, (inputs, y))
+        assert forward.examples == 3
+        assert int(forward.correct()) == 2
+
+
+class Sum(nn.Module):
+    def forward(self, left, right):
+        return left + right

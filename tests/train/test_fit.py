@@ -331,3 +331,23 @@ def test_batches_that_run_out_stop_the_run():
     model = network()
     with pytest.raises(PruningError, match="epoch 1: it has 4 batches, and the first one had 5"):
         fit(model, sgd(model), Short(DATA), objective=OBJECTIVE, epochs="3ep")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"objective": lambda f, b: f(b[0]).flatten()}, r"scalar tensor; got 'a tensor of shape \(2,\)'"),
+        ({"objective": lambda f, b: None}, "scalar tensor; got 'NoneType'"),
+        ({"objective": lambda f, b: f(b[0]).mean().detach()}, "got 'a constant'"),
+        ({"data": (batch for batch in [(torch.ones(2, 1), torch.zeros(2))])}, r"fit\(data=\).*got 'generator'"),
+        ({"data": [(torch.ones(0, 1), torch.zeros(0))]}, r"at least one example.*\(0, 1\)"),
+        ({"data": []}, "at least one batch"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_told(wrong, said):
+    model = nn.Linear(1, 1)
+    given = {"data": [(torch.ones(2, 1), torch.zeros(2))], "objective": lambda f, b: f(b[0]).mean(), **wrong}
+    before = model.weight.detach().clone()
+    with pytest.raises(ValueError, match=said):
+        fit(model, sgd(model), given["data"], objective=given["objective"], epochs="1ep")
+    assert torch.equal(model.weight, before)

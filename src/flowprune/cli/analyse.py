@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from flowprune.cli.options import Checkpoint, Data, GranularityName, Model, Samples, Seed, Temperature
+from flowprune.cli.options import Checkpoint, Dataset, GranularityName, Model, Samples, Seed, Temperature
 
 
 def analyse(
     *,
     model: Model = "digits_convnet",
-    data: Data = "digits",
+    dataset: Dataset = "digits",
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
     samples: Samples = 512,
@@ -25,7 +25,7 @@ def analyse(
     from flowprune.measures import score
     from flowprune.signals import gather
 
-    subject = prepare(model, data, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
+    subject = prepare(model, dataset, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
     needs = ("gradient", "hessian_gradient")
     signals = gather(subject.model, subject.objective, subject.batches, needs=needs)
     predicted = analysis.flow(signals)

@@ -19,8 +19,10 @@ def demo(
     from flowprune.cli.results import print_results
     from flowprune.cli.sweep import run_all
     from flowprune.experiments.demo import require_own, specs
+    from flowprune.experiments.machine import require_writable
     from flowprune.report import write
 
+    require_writable("--runs", runs, folder=True)
     require_own(runs)
     planned = specs(seeds=seeds)
     typer.echo(f"{len(planned)} runs: dense, and five measures at 1 and 5 rounds, {seeds} seeds each. In {runs}.")

@@ -17,7 +17,8 @@ DEBUG = "FLOWPRUNE_DEBUG"
 def told(command: Callable[..., None]) -> Callable[..., None]:
     """The command, with errors that a person can mend printed as one red line and exit code 2.
 
-    Anything else, and everything under ``--debug``, keeps its traceback.
+    An error of many lines is cut to its first three. Anything else, and everything under ``--debug``, keeps its
+    traceback.
     """
 
     @functools.wraps(command)
@@ -30,7 +31,9 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
         except (ValueError, PruningError, OSError) as error:
             if os.environ.get(DEBUG):
                 raise
-            typer.secho(str(error), fg="red", err=True)
+            lines = str(error).splitlines()
+            more = [f"... and {len(lines) - 3} lines more; --debug shows them."] if len(lines) > 3 else []
+            typer.secho("\n".join([*lines[:3], *more]), fg="red", err=True)
             raise typer.Exit(2) from None
 
     return run

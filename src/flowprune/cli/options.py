@@ -10,9 +10,10 @@ import typer
 Runs = Annotated[Path, typer.Option("--runs", help="Where the run folders are.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes at a time; by default one per core.")]
 Model = Annotated[str, typer.Option("--model", help="A name of: flowprune list models.")]
-Data = Annotated[str, typer.Option("--data", help="A name of: flowprune list datasets.")]
+Dataset = Annotated[str, typer.Option("--dataset", help="A name of: flowprune list datasets.")]
 Checkpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", help="Weights to load first (.safetensors, keys of the state dict).")
+    Path | None,
+    typer.Option("--checkpoint", help="Weights to load first (.safetensors); masks.safetensors beside them is used."),
 ]
 Measure = Annotated[str, typer.Option("--measure", help="A name of: flowprune list measures.")]
 GranularityName = Annotated[Literal["channels", "weights"], typer.Option("--granularity", help="What a unit is.")]

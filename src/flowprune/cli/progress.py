@@ -23,7 +23,7 @@ class Progress:
 
     def __init__(self, specs: Sequence[Spec], console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
-        self._labels = {spec.run_id: label(spec) for spec in specs}
+        self._labels = labels(specs)
         self._count = 0
         self._began = time.perf_counter()
         self._bars: Bars | None = None
@@ -70,7 +70,18 @@ class Progress:
         )
 
 
-def label(spec: Spec) -> str:
-    """A run in a few words: ``digits_convnet magnitude 5 rounds seed 0``."""
-    cut = f"{spec.prune.measure} {spec.prune.rounds} rounds" if spec.prune else "dense"
-    return f"{spec.model.name} {cut} seed {spec.seed}"
+def labels(specs: Sequence[Spec]) -> dict[str, str]:
+    """Each run in a few words, by run id, such as ``digits_convnet magnitude 5 rounds seed 0``.
+
+    Any other field in which the runs differ follows with its value, so that no two labels are alike.
+    """
+    from flowprune.experiments.axes import settings
+
+    datasets, sparsities = {spec.data.name for spec in specs}, {spec.prune.sparsity for spec in specs if spec.prune}
+    found: dict[str, str] = {}
+    for spec, others in zip(specs, settings(specs), strict=True):
+        words = [spec.model.name, *([f"on {spec.data.name}"] if len(datasets) > 1 else [])]
+        words += [f"{spec.prune.measure} {spec.prune.rounds} rounds" if spec.prune else "dense"]
+        words += [f"sparsity {spec.prune.sparsity:g}"] if spec.prune and len(sparsities) > 1 else []
+        found[spec.run_id] = " ".join([*words, f"seed {spec.seed}", *(f"{path}={v}" for path, v in others.items())])
+    return found

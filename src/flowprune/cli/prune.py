@@ -9,7 +9,7 @@ import typer
 
 from flowprune.cli.options import (
     Checkpoint,
-    Data,
+    Dataset,
     GranularityName,
     Measure,
     Model,
@@ -29,7 +29,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     sparsity: Sparsity,
     measure: Measure = "loss_preservation",
     model: Model = "digits_convnet",
-    data: Data = "digits",
+    dataset: Dataset = "digits",
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
     rounds: Rounds = 1,
@@ -45,10 +45,12 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     from flowprune import schedules
     from flowprune.cli.subject import granularity_of, prepare
     from flowprune.cli.tables import cost_table, masks_table
+    from flowprune.experiments.machine import require_writable
     from flowprune.prune import prune as prune_model
 
+    require_writable("--out", out, folder=True)
     planned = schedules.build(schedule, rounds=rounds, sparsity=sparsity)
-    subject = prepare(model, data, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
+    subject = prepare(model, dataset, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
     result = prune_model(
         subject.model,
         measure=measure,
@@ -60,9 +62,12 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     )
     masks_table(measure, result.masks)
     cost_table(result.cost)
+    typer.echo(f"Verdict: {result.cost.verdict}.")
+    typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")
     out.mkdir(parents=True, exist_ok=True)
     result.masks.save(out / "masks.safetensors")
     save_file(
         {name: value.contiguous() for name, value in result.model.state_dict().items()}, out / "model.safetensors"
     )
-    typer.echo(f"Masks and model: {out}")
+    typer.echo(f"Masks and model: {out}. In Python:\n\n{subject.recipe}", nl=False)
+    typer.echo(f"    small = fp.experiments.load_pruned(model, {str(out)!r})")

@@ -14,7 +14,9 @@ def report(
 ) -> None:
     """Write a self-contained report.html of the finished runs in RUNS, and print their table."""
     from flowprune.cli.results import print_results
+    from flowprune.experiments.machine import require_writable
     from flowprune.report import write
 
+    require_writable("--out", out or runs / "report.html", folder=False)
     print_results(runs)
     typer.echo(f"Report: {write(runs, out or runs / 'report.html')}")

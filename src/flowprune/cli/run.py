@@ -26,8 +26,10 @@ def run(spec: SpecFile = None, preset: Preset = None, settings: Settings = None,
     from flowprune.cli.results import print_results
     from flowprune.experiments.job import run as run_job
     from flowprune.experiments.latency import measure
+    from flowprune.experiments.machine import require_writable
 
     chosen = configured(spec, preset, settings or [])
+    require_writable("--runs", runs, folder=True)
     with Progress([chosen]) as progress:
         folder = run_job(chosen, runs, listen=progress.hear)
     measure([folder])
@@ -41,17 +43,15 @@ def configured(path: Path | None, preset: str | None, settings: list[str]) -> Sp
     Raises:
         ValueError: neither or both were named, or a field is not one.
     """
-    from flowprune.experiments.axes import parse_axis
+    from flowprune.experiments.axes import distinct, parse_axis
     from flowprune.experiments.presets import PRESETS
     from flowprune.experiments.spec import override, read
 
     if (path is None) == (preset is None):
         raise invalid("SPEC.toml", "given, or --preset NAME instead", (path and str(path), preset))
     base = read(path) if path is not None else PRESETS[str(preset)]
-    changes: dict[str, object] = {}
-    for text in settings:
-        field, values = parse_axis(text)
+    changes = distinct("--set", (parse_axis(text, option="--set") for text in settings))
+    for field, values in changes.items():
         if len(values) != 1:
-            raise invalid("--set", "one value for one field", text, "For many values, use: flowprune sweep --axis")
-        changes[field] = values[0]
-    return override(base, changes)
+            raise invalid("--set", "one value for one field", field, "For many values, use: flowprune sweep --axis")
+    return override(base, {field: value for field, (value,) in changes.items()})

@@ -9,7 +9,7 @@ import typer
 
 from flowprune.cli.options import (
     Checkpoint,
-    Data,
+    Dataset,
     GranularityName,
     Measure,
     Model,
@@ -25,7 +25,7 @@ def score(  # noqa: PLR0913, each argument is an option of the command
     *,
     measure: Measure = "loss_preservation",
     model: Model = "digits_convnet",
-    data: Data = "digits",
+    dataset: Dataset = "digits",
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
     samples: Samples = 1024,
@@ -36,17 +36,21 @@ def score(  # noqa: PLR0913, each argument is an option of the command
     """Print each layer's scores; larger = keep."""
     from flowprune.cli.subject import granularity_of, prepare
     from flowprune.cli.tables import scores_table
+    from flowprune.experiments.machine import require_writable
     from flowprune.measures import MEASURES
     from flowprune.measures import score as score_units
     from flowprune.signals import gather
 
+    if out is not None:
+        require_writable("--out", out, folder=False)
     chosen = MEASURES[measure]
-    subject = prepare(model, data, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
+    subject = prepare(model, dataset, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
     signals = gather(subject.model, subject.objective, subject.batches, needs=chosen.needs)
     scores = score_units(chosen, signals, granularity_of(granularity, subject.example_inputs))
     scores_table(measure, scores)
     if out is not None:
         from safetensors.torch import save_file
 
+        out.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in scores.items()}, out)
         typer.echo(f"Scores: {out}")

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowprune.core.errors import invalid
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -18,50 +16,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model, the objective it is looked at with, and the batches."""
+    """A model, the objective it is looked at with, and the batches; ``recipe`` is Python that builds such a model."""
 
     model: nn.Module
     objective: Objective
     batches: Batches
     example_inputs: Tensor
+    recipe: str
 
 
 def prepare(model: str, data: str, *, checkpoint: Path | None, samples: int, temperature: float, seed: int) -> Subject:
     """Build the model for the dataset, load its weights where there are some, and draw the samples.
+
+    A checkpoint of a pruned model is rebuilt from the masks beside it.
 
     Raises:
         UnknownNameError: no such model or dataset.
         ValueError: the checkpoint is damaged or of another model.
     """
     from flowprune import data as datasets
-    from flowprune.experiments.parts import fitted
+    from flowprune.experiments.parts import model_for
+    from flowprune.experiments.pruned import load_pruned
     from flowprune.objectives import cross_entropy
 
     dataset = datasets.build(data)
-    built = fitted(model, dataset, seed=seed)
+    built = model_for(model, dataset, seed=seed)
+    recipe = (
+        "    import flowprune as fp\n"
+        f'    model = fp.models.build_for("{model}", {dataset.shape}, num_classes={dataset.num_classes})\n'
+    )
     if checkpoint is not None:
-        load(built, checkpoint)
+        built = load_pruned(built, checkpoint, where="--checkpoint")
+        recipe += f"    model = fp.experiments.load_pruned(model, {str(checkpoint)!r})\n"
     batches = datasets.scoring_batches(dataset, min(samples, len(dataset.train)), seed=seed)
-    return Subject(built, cross_entropy(temperature=temperature), batches, dataset.inputs("train")[:2])
-
-
-def load(model: nn.Module, path: Path) -> None:
-    """Put the weights of a safetensors file into a model, all of them or none.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged, or of another model.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        model.load_state_dict(load_file(path))
-    except SafetensorError as error:
-        raise invalid("--checkpoint", "a safetensors file", str(path), f"It cannot be read: {error}.") from None
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[2].strip() or str(error)
-        raise invalid("--checkpoint", "of this model", str(path), reason) from None
+    return Subject(built, cross_entropy(temperature=temperature), batches, dataset.inputs("train")[:2], recipe)
 
 
 def granularity_of(name: str, example_inputs: Tensor) -> Granularity:

@@ -31,9 +31,13 @@ def sweep(
 ) -> None:
     """Do many runs in local processes; finished ones are skipped, interrupted ones go on."""
     from flowprune.cli.results import print_results
-    from flowprune.experiments.axes import expand, parse_axis
+    from flowprune.experiments.axes import distinct, expand, parse_axis
 
-    specs = expand(configured(spec, preset, settings or []), dict(parse_axis(text) for text in axis or []))
+    axes = distinct("--axis", (parse_axis(text) for text in axis or []))
+    distinct(
+        "--set with --axis", ((field, None) for field in (*axes, *(text.partition("=")[0] for text in settings or [])))
+    )
+    specs = expand(configured(spec, preset, settings or []), axes)
     result = run_all(specs, runs, jobs)
     if result.finished:
         print_results([folder.path for folder in result.finished])
@@ -45,8 +49,10 @@ def run_all(specs: Sequence[Spec], runs: Path, jobs: int | None) -> Sweep:
     """The runs with a progress display; then, the machine being quiet, their latencies."""
     from flowprune.cli.progress import Progress
     from flowprune.experiments.latency import measure
+    from flowprune.experiments.machine import require_writable
     from flowprune.experiments.sweeping import sweep as run_sweep
 
+    require_writable("--runs", runs, folder=True)
     with Progress(specs) as progress:
         result = run_sweep(specs, runs, jobs=jobs, listen=progress.hear)
     measure(result.finished)

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from flowprune.prune import CostChange
 
 
+WIDTH = 140
+"""Columns where there is no terminal."""
+
+
+def wide() -> Console:
+    """The terminal; where there is none, lines as long as a table needs."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
 def grid(title: str, *columns: str) -> Table:
     """An empty table: the first column names, the others hold numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
@@ -69,7 +79,7 @@ def _number(value: float | None) -> str:
 
 
 def cost_table(cost: CostChange) -> None:
-    """Sizes before and after."""
+    """Sizes and times before and after."""
     table = grid("cost", "", "before", "after", "factor")
     rows = (
         ("parameters", cost.before.parameters, cost.after.parameters),
@@ -80,4 +90,9 @@ def cost_table(cost: CostChange) -> None:
     for name, before, after in rows:
         if before is not None and after is not None:  # multiply-adds need example inputs
             table.add_row(name, f"{before:,}", f"{after:,}", f"{before / max(after, 1):.2f}x")
-    Console().print(table)
+    times = (cost.latency_before, cost.latency_after)
+    if times[0] is not None and times[1] is not None:
+        title = f"ms, median of {times[0].repeats} passes (IQR), batch {times[0].batch}, threads {times[0].threads}"
+        words = (f"{each.median_ms:.3f} ({each.iqr_ms:.3f})" for each in times if each is not None)
+        table.add_row(title, *words, f"{times[0].median_ms / times[1].median_ms:.2f}x")
+    wide().print(table)

@@ -62,10 +62,10 @@ def without(n: int, taken: Tensor) -> Tensor:
 
 
 def hold_out(where: str, split: Split, fraction: float, *, seed: int, purpose: str) -> tuple[Split, Split]:
-    """What is left, and a stratified part of ``fraction``, drawn from ``derive(seed, purpose)``.
+    """What is left, and a stratified part of ``fraction``, drawn from ``derive(seed, purpose)``; of 0, none is held.
 
     Raises:
-        ValueError: the fraction is outside [0, 1).
+        ValueError: the fraction is outside [0, 1), or a part would be empty.
 
     Example:
         >>> split = Split(torch.zeros(4, 1, 1, 1), torch.tensor([0, 0, 1, 1]), torch.arange(4))
@@ -75,7 +75,11 @@ def hold_out(where: str, split: Split, fraction: float, *, seed: int, purpose: s
     """
     if not 0 <= fraction < 1:
         raise invalid(where, "a fraction in [0, 1)", fraction)
-    held = stratified(split.labels, round(fraction * len(split)), seed=seed, purpose=purpose)
+    count = round(fraction * len(split))
+    if fraction and not 0 < count < len(split):
+        rule = "a fraction that leaves at least one example on either side"
+        raise invalid(where, rule, f"{fraction} of {len(split)}, which is {count}")
+    held = stratified(split.labels, count, seed=seed, purpose=purpose)
     return split.pick(without(len(split), held)), split.pick(held)
 
 
@@ -91,11 +95,17 @@ def assemble(
 ) -> ImageSet:
     """A dataset of three splits, with the number of classes and the fingerprint read from them.
 
+    Raises:
+        ValueError: nothing is left to train or to test on.
+
     Example:
         >>> split = Split(torch.zeros(4, 1, 1, 1), torch.tensor([0, 0, 1, 1]), torch.arange(4))
         >>> norm = Normalise((0.0,), (1.0,))
         >>> assemble("toy", split, split, test=split, normalise=norm, augment=None).num_classes
         2
     """
+    if not (len(train) and len(test)):
+        sizes = {"train": len(train), "valid": len(valid), "test": len(test)}
+        raise invalid(f"{name}()", "given splits that leave at least one example to train and one to test", sizes)
     classes = 1 + max(int(split.labels.max()) for split in (train, test))
     return ImageSet(name, classes, train, valid, test, normalise, augment, content_fingerprint(train, valid, test))

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from flowprune.experiments.folder import RunFolder
     from flowprune.experiments.job import run
     from flowprune.experiments.presets import PRESETS
+    from flowprune.experiments.pruned import load_pruned
     from flowprune.experiments.spec import Spec
     from flowprune.experiments.store import connect, read
     from flowprune.experiments.sweeping import Sweep, sweep
 
-__all__ = ["PRESETS", "Event", "RunFolder", "Spec", "Sweep", "connect", "expand", "read", "run", "sweep"]
+__all__ = ["PRESETS", "Event", "RunFolder", "Spec", "Sweep", "connect", "expand", "load_pruned", "read", "run", "sweep"]
 
 _FILES = {
     "axes": ("expand",),
@@ -24,6 +25,7 @@ _FILES = {
     "folder": ("RunFolder",),
     "job": ("run",),
     "presets": ("PRESETS",),
+    "pruned": ("load_pruned",),
     "spec": ("Spec",),
     "store": ("connect", "read"),
     "sweeping": ("Sweep", "sweep"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from typing import cast
+from typing import TypeVar, cast
 
 from flowprune.core.errors import invalid
 from flowprune.experiments.spec import Spec, override
+
+T = TypeVar("T")
 
 
 def expand(spec: Spec, axes: Mapping[str, Sequence[object]]) -> list[Spec]:
@@ -35,6 +38,31 @@ def expand(spec: Spec, axes: Mapping[str, Sequence[object]]) -> list[Spec]:
     return list({each.run_id: each for each in specs}.values())
 
 
+COLUMN_FIELDS = ("prune", "prune.measure", "prune.rounds", "prune.sparsity", "seed", "model.name", "data.name")
+"""Fields that have a column of their own in every table (a dense run is the measure ``"dense"``), or are its seeds."""
+_MAPPINGS = ("model.options", "data.options", "train.milestones")
+
+
+def settings(specs: Sequence[Spec]) -> list[dict[str, object]]:
+    """What tells each run apart that no column says: its values of the other fields in which the specs differ.
+
+    ``name``, which changes no number, is told only of runs that differ in nothing else.
+
+    Example:
+        >>> from flowprune.experiments.spec import parse
+        >>> base = parse({"model": {"name": "mlp"}, "data": {"name": "digits"}})
+        >>> settings([base, override(base, {"train.batch": 32, "seed": 1})])
+        [{'train.batch': 64}, {'train.batch': 32}]
+    """
+    flat = [_flat(spec.model_dump(mode="json")) for spec in specs]
+    unnamed = {json.dumps({**fields, "name": ""}, sort_keys=True) for fields in flat}
+    hidden = COLUMN_FIELDS if len(unnamed) < len(flat) else (*COLUMN_FIELDS, "name")
+    paths = [path for path in differing(specs) if path not in hidden]
+    return [
+        {path: fields.get(path) for path in paths if path in fields or path.startswith(_MAPPINGS)} for fields in flat
+    ]
+
+
 def differing(specs: Sequence[Spec]) -> dict[str, list[object]]:
     """The fields in which specs differ, by dotted path, each with its values in order of appearance.
 
@@ -47,24 +75,25 @@ def differing(specs: Sequence[Spec]) -> dict[str, list[object]]:
     flat = [_flat(spec.model_dump(mode="json")) for spec in specs]
     values: dict[str, list[object]] = {}
     for path in dict.fromkeys(path for fields in flat for path in fields):
-        for fields in flat:
-            known = values.setdefault(path, [])
-            if path in fields and fields[path] not in known:
-                known.append(fields[path])
+        known = values.setdefault(path, [])
+        for fields in flat:  # an option or a milestone that a run lacks tells it apart: None
+            told = path in fields or path.startswith(_MAPPINGS)
+            if told and fields.get(path) not in known:
+                known.append(fields.get(path))
     return {path: known for path, known in values.items() if len(known) > 1}
 
 
 def _flat(fields: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for key, value in fields.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             flat |= _flat(cast("dict[str, object]", value), f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat
 
 
-def parse_axis(text: str) -> tuple[str, list[object]]:
+def parse_axis(text: str, *, option: str = "--axis") -> tuple[str, list[object]]:
     """An axis as the command line writes it: ``path=value,value``.
 
     Raises:
@@ -73,11 +102,36 @@ def parse_axis(text: str) -> tuple[str, list[object]]:
     Example:
         >>> parse_axis("prune.measure=magnitude,fisher"), parse_axis("seed=0,1")
         (('prune.measure', ['magnitude', 'fisher']), ('seed', [0, 1]))
+        >>> parse_axis('record.agreement=["magnitude", "fisher"]')
+        ('record.agreement', [['magnitude', 'fisher']])
     """
     path, sign, values = text.partition("=")
     if not (path.strip() and sign and values.strip()):
-        raise invalid("--axis", "of the form path=value,value", text, "For example: --axis seed=0,1,2")
-    return path.strip(), [_value(part.strip()) for part in values.split(",")]
+        raise invalid(option, "of the form path=value,value", text, f"For example: {option} seed=0")
+    return path.strip(), _values(values)
+
+
+def distinct(option: str, settings: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """Settings by field, each field once.
+
+    Raises:
+        ValueError: one is set twice; the last would silently win.
+    """
+    found: dict[str, T] = {}
+    for field, value in settings:
+        if field in found:
+            raise invalid(option, "given once for each field", field, "Two values of one field cannot both hold.")
+        found[field] = value
+    return found
+
+
+def _values(text: str) -> list[object]:
+    """The values between commas: TOML values where all of them are, so that a list may be one of them."""
+    try:
+        found = tomllib.loads(f"values = [{text}]")
+    except tomllib.TOMLDecodeError:
+        return [_value(part.strip()) for part in text.split(",")]
+    return cast("list[object]", found["values"])
 
 
 def _value(text: str) -> object:

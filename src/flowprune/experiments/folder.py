@@ -13,6 +13,16 @@ from flowprune.experiments.files import checksum, read_json, write_json
 from flowprune.experiments.rows import Rows
 from flowprune.experiments.spec import SPEC_VERSION, Spec, parse
 
+LATENCY = (
+    "latency_ms",
+    "latency_ms_dense",
+    "latency_iqr_ms",
+    "latency_iqr_ms_dense",
+    "latency_batch",
+    "latency_threads",
+)
+"""What is measured after the runs, when the machine is quiet, and so is not among the rows; see ``latency.py``."""
+
 
 class RunFolder:
     """``<root>/<run id>``, where everything that a run leaves behind stands.
@@ -43,6 +53,16 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run ended and said so."""
         return (self.path / "DONE").exists()
+
+    @property
+    def latency(self) -> dict[str, float] | None:
+        """What ``latency.json`` holds; None where it is not there or damaged, as it can be measured again."""
+        try:
+            found = read_json(self.path / "latency.json")
+        except (ValueError, OSError):
+            return None
+        numbers: dict[str, float] = {name: value for name, value in found.items() if isinstance(value, int | float)}
+        return numbers if set(LATENCY) <= set(numbers) else None
 
     def damaged(self) -> list[str]:
         """The files of a finished run that are not what they were when it ended."""

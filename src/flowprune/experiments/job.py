@@ -16,6 +16,7 @@ from flowprune.experiments.checkpoints import Checkpoint
 from flowprune.experiments.environment import describe
 from flowprune.experiments.events import Event, Listener, warn
 from flowprune.experiments.folder import RunFolder, open_folder
+from flowprune.experiments.machine import require_machine, require_writable
 from flowprune.experiments.outcome import finish
 from flowprune.experiments.parts import Parts, build, build_pruner
 from flowprune.experiments.spec import Spec
@@ -35,24 +36,30 @@ def run(spec: Spec, root: Path | str, *, listen: Listener = warn) -> RunFolder:
         listen: Hears how far the run is.
 
     Raises:
-        ValueError: the folder holds a run of another spec, or the spec names something unknown.
+        ValueError: the folder holds a run of another spec, or the spec cannot be built here; no folder is made then.
         PruningError: a check failed, a loss is not finite, or another process works in the folder.
     """
 
     def tell(text: str) -> None:
         listen(Event(spec.run_id, "note", text))
 
-    folder = open_folder(spec, Path(root), tell)
-    with folder.locked():
-        if folder.finished and folder.damaged():
-            folder.reopen(tell)
-        if not folder.finished:
-            before = torch.get_num_threads()
-            torch.set_num_threads(spec.threads)
-            try:
-                _Job(spec, folder, listen).do(tell)
-            finally:
-                torch.set_num_threads(before)
+    require_writable("run(root=)", Path(root), folder=True)
+    folder = RunFolder(Path(root) / spec.run_id)
+    if folder.finished and not folder.damaged():
+        return open_folder(spec, Path(root), tell)
+    require_machine(spec)
+    before = torch.get_num_threads()
+    torch.set_num_threads(spec.threads)
+    try:
+        job = _Job(spec, folder, listen)
+        open_folder(spec, Path(root), tell)
+        with folder.locked():
+            if folder.finished and folder.damaged():
+                folder.reopen(tell)
+            if not folder.finished:
+                job.do(tell)
+    finally:
+        torch.set_num_threads(before)
     return folder
 
 
@@ -60,7 +67,6 @@ class _Job:
     """One run while it is going on: its parts, and the moments at which something is done to them."""
 
     def __init__(self, spec: Spec, folder: RunFolder, listen: Listener) -> None:
-        torch.manual_seed(derive(spec.seed, "noise"))  # dropout draws from the global generator
         self.spec, self.folder, self.listen = spec, folder, listen
         self.parts: Parts = build(spec)
         self.pruner: Pruner | None = build_pruner(spec.prune, self.parts) if spec.prune else None
@@ -72,6 +78,7 @@ class _Job:
 
     def do(self, tell: Callable[[str], None]) -> None:
         """Train from the last checkpoint to the end."""
+        torch.manual_seed(derive(self.spec.seed, "noise"))  # dropout draws from the global generator
         start = self._resume(tell)
         fit(
             self.parts.model,

@@ -12,18 +12,17 @@ from torch import Tensor, nn
 from flowprune import data
 from flowprune.core.errors import invalid
 from flowprune.experiments.files import write_json
-from flowprune.experiments.folder import RunFolder
+from flowprune.experiments.folder import LATENCY, RunFolder
 from flowprune.experiments.parts import build_model
-from flowprune.experiments.spec import Spec
-from flowprune.experiments.state import shrink
-from flowprune.masks import Masks, apply
+from flowprune.experiments.pruned import load_pruned
 
 BATCH = 64
 REPEATS = 30
+WARMUP = 3
 
 
 def measure(folders: Iterable[RunFolder], *, batch: int = BATCH, repeats: int = REPEATS) -> None:
-    """Write ``latency.json`` into each finished run folder that has none.
+    """Write ``latency.json`` into each finished run folder that has none, or a damaged one.
 
     The dense and the pruned network take turns in one process, so that whatever else the machine does hits both.
 
@@ -35,7 +34,7 @@ def measure(folders: Iterable[RunFolder], *, batch: int = BATCH, repeats: int = 
     before = torch.get_num_threads()
     try:
         for folder in folders:
-            if folder.finished and not (folder.path / "latency.json").exists():
+            if folder.finished and folder.latency is None:
                 _measure(folder, batch, repeats)
     finally:
         torch.set_num_threads(before)
@@ -43,53 +42,28 @@ def measure(folders: Iterable[RunFolder], *, batch: int = BATCH, repeats: int = 
 
 def _measure(folder: RunFolder, batch: int, repeats: int) -> None:
     spec = folder.spec
-    torch.set_num_threads(spec.threads)
     dataset = data.build(spec.data.name, **spec.data.options).to(spec.device)
+    torch.set_num_threads(spec.threads)
     dense = build_model(spec, dataset).eval()
-    pruned = rebuild(folder, spec, build_model(spec, dataset)).eval()
+    pruned = load_pruned(dense, folder.path).eval()
     inputs = dataset.inputs("test")[:batch]
     times, times_dense = compare((pruned, dense), inputs, repeats)
-    write_json(
-        folder.path / "latency.json",
-        {
-            "latency_ms": statistics.median(times),
-            "latency_ms_dense": statistics.median(times_dense),
-            "latency_iqr_ms": spread(times),
-            "latency_iqr_ms_dense": spread(times_dense),
-            "latency_batch": len(inputs),
-            "latency_threads": spec.threads,
-        },
-    )
-
-
-def rebuild(folder: RunFolder, spec: Spec, dense: nn.Module) -> nn.Module:
-    """The network a run ended with, made from its dense one in place: cut to the masks, then loaded.
-
-    Raises:
-        PruningError: the masks are damaged or of another model.
-    """
-    from safetensors.torch import load_file
-
-    if spec.prune is not None:
-        masks = Masks.load(folder.path / "masks.safetensors")
-        if masks.layout:
-            shrink(dense, masks)
-        else:
-            apply(dense, masks)
-    dense.load_state_dict(load_file(folder.path / "model.safetensors"))
-    return dense
+    ends = (statistics.median(times), statistics.median(times_dense), spread(times), spread(times_dense))
+    write_json(folder.path / "latency.json", dict(zip(LATENCY, (*ends, len(inputs), spec.threads), strict=True)))
 
 
 @torch.inference_mode()
 def compare(models: Sequence[nn.Module], inputs: Tensor, repeats: int) -> list[list[float]]:
     """Times of one forward pass of each model, in milliseconds, taken in turns after a warm-up.
 
+    In turns, which :func:`flowprune.structure.latency` does not do: it times one model, all passes in a row.
+
     Example:
         >>> [len(times) for times in compare([nn.Identity(), nn.ReLU()], torch.zeros(1), 3)]
         [3, 3]
     """
     times: list[list[float]] = [[] for _ in models]
-    for repeat in range(-3, repeats):
+    for repeat in range(-WARMUP, repeats):
         for model, kept in zip(models, times, strict=True):
             began = perf_counter()
             model(inputs)

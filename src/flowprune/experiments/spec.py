@@ -7,24 +7,33 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from flowprune.core.errors import invalid, unknown
 from flowprune.core.step import Step
 from flowprune.data.names import DATASETS
+from flowprune.experiments.frozen import Frozen
+from flowprune.experiments.refusals import lines
 from flowprune.measures.index import MEASURES
 from flowprune.models.names import MODELS
 from flowprune.schedules import SCHEDULES
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from flowprune.schedules import build as build_schedule
 
 SPEC_VERSION = 1
 """Part of every run's identity. Raise it when the same spec would give other numbers."""
 
-StepText = Annotated[str, StringConstraints(pattern=r"^\d+(ep|it)$")]
+STEP, EPOCHS, DEVICE = r"^\d+(ep|it)$", r"^[1-9]\d*ep$", r"^(cpu|mps|cuda(:\d+)?)$"
+RULES = {
+    STEP: "a number of epochs or iterations such as '80ep' or '500it'",
+    EPOCHS: "a number of epochs, at least one, such as '20ep'",
+    DEVICE: "'cpu', 'cuda', 'cuda:0' (or another number) or 'mps'",
+}
+"""What the patterns ask for, in words."""
+
+StepText = Annotated[str, StringConstraints(pattern=STEP)]
+EpochsText = Annotated[str, StringConstraints(pattern=EPOCHS)]
 Option = bool | int | float | str | tuple[bool | int | float | str, ...]
 
 
@@ -38,14 +47,14 @@ class ModelSpec(Part):
     """Which model: a name of ``MODELS``, and arguments of its builder."""
 
     name: str
-    options: dict[str, Option] = {}
+    options: Frozen[str, Option] = Frozen()
 
 
 class DataSpec(Part):
     """Which data: a name of ``DATASETS``, and arguments of its builder."""
 
     name: str
-    options: dict[str, Option] = {}
+    options: Frozen[str, Option] = Frozen()
 
 
 class ObjectiveSpec(Part):
@@ -57,10 +66,10 @@ class ObjectiveSpec(Part):
 class TrainSpec(Part):
     """Stochastic gradient descent: ``milestones`` maps a step such as ``"80ep"`` to the learning rate from there on."""
 
-    epochs: Annotated[str, StringConstraints(pattern=r"^\d+ep$")] = "20ep"
+    epochs: EpochsText = "20ep"
     batch: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
-    milestones: dict[StepText, Annotated[float, Field(gt=0)]] = {}
+    milestones: Frozen[StepText, Annotated[float, Field(gt=0)]] = Frozen()
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
 
@@ -90,7 +99,7 @@ class PruneSpec(Part):
     scope: Literal["global", "local"] = "global"
     schedule: str = "rounds"
     floor: Annotated[float, Field(ge=0, lt=1)] | Literal["auto", "none"] = "auto"
-    every: Annotated[str, StringConstraints(pattern=r"^[1-9]\d*ep$")] = "1ep"
+    every: EpochsText = "1ep"
     momentum: Literal["slice", "reset"] = "reset"
     samples: Annotated[int, Field(ge=1)] = 2560
     temperature: Annotated[float, Field(gt=0)] | None = None
@@ -115,7 +124,7 @@ class RecordSpec(Part):
 
 
 class Spec(Part):
-    """One run. ``prune = None`` is the dense run.
+    """One run. ``prune = None`` is the dense run. Nothing in it can be changed, so it can be hashed.
 
     Example:
         >>> spec = Spec(model=ModelSpec(name="digits_convnet"), data=DataSpec(name="digits"))
@@ -130,9 +139,9 @@ class Spec(Part):
     train: TrainSpec = TrainSpec()
     prune: PruneSpec | None = None
     record: RecordSpec = RecordSpec()
-    seed: Annotated[int, Field(ge=0)] = 0
-    threads: Annotated[int, Field(ge=1)] = 1
-    device: str = "cpu"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    threads: Annotated[int, Field(ge=1, le=4096)] = 1
+    device: Annotated[str, StringConstraints(pattern=DEVICE)] = "cpu"
 
     @property
     def run_id(self) -> str:
@@ -170,16 +179,21 @@ def parse(fields: Mapping[str, object], where: str = "Spec") -> Spec:
     Example:
         >>> parse({"model": {"name": "mlp"}, "data": {"name": "digits"}, "seed": -1})
         Traceback (most recent call last):
-        ValueError: Spec(seed): Input should be greater than or equal to 0; got -1.
+        ValueError: Spec(seed) must be greater than or equal to 0; got -1.
     """
-    try:
-        spec = Spec.model_validate_json(json.dumps(fields))
-    except ValidationError as error:
-        raise ValueError("\n".join(_line(where, problem) for problem in error.errors())) from None
-    except TypeError as error:
-        raise ValueError(f"{where} must hold numbers, strings, booleans and lists of them; {error}.") from None
+    spec = _valid(fields, where)
     _require_sound(where, spec)
     return spec
+
+
+def _valid(fields: Mapping[str, object], where: str) -> Spec:
+    """A spec whose fields are of their types, whether or not they fit each other."""
+    try:
+        return Spec.model_validate_json(json.dumps(fields))
+    except ValidationError as error:
+        raise ValueError(lines(where, Spec, error.errors(), RULES)) from None
+    except TypeError as error:
+        raise ValueError(f"{where} must hold numbers, strings, booleans and lists of them; {error}.") from None
 
 
 def read(path: Path | str) -> Spec:
@@ -190,20 +204,23 @@ def read(path: Path | str) -> Spec:
         ValueError: it is not TOML, or not a spec.
     """
     path = Path(path)
+    if path.is_dir():
+        raise invalid("read(path=)", "a TOML file", f"the folder {path}", "Name the file inside it.")
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} must be TOML; {error}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be TOML, in UTF-8; {error}.") from None
     return parse(fields, where=str(path))
 
 
 def override(spec: Spec, changes: Mapping[str, object]) -> Spec:
     """A copy with fields set by dotted path, such as ``{"prune.measure": "fisher", "seed": 1}``.
 
-    The measure ``"dense"`` means no pruning at all: the run's ``prune`` is None and other changes of it are moot.
+    The measure ``"dense"`` means no pruning at all: the run's ``prune`` is None and its other fields, which must
+    be fields nevertheless, are moot.
 
     Raises:
-        ValueError: a path that no spec has, or a value its field cannot take.
+        ValueError: a path that no spec has, a value its field cannot take, or pruning without a measure.
 
     Example:
         >>> base = parse({"model": {"name": "mlp"}, "data": {"name": "digits"}, "prune": {"measure": "fisher"}})
@@ -213,14 +230,15 @@ def override(spec: Spec, changes: Mapping[str, object]) -> Spec:
     fields = spec.model_dump(mode="json")
     for path, value in changes.items():
         _set(fields, path.split("."), value)
-    cut = cast("dict[str, object] | None", fields["prune"])
-    if cut is not None and cut.get("measure", "dense") == "dense":
-        fields["prune"] = None
-    return parse(fields)
+    changed = _valid(fields, "Spec")
+    if changed.prune is not None and changed.prune.measure == "dense":
+        changed = changed.model_copy(update={"prune": None})
+    _require_sound("Spec", changed)
+    return changed
 
 
 def _require_sound(where: str, spec: Spec) -> None:
-    """Names that are in an index, and an epoch left to train after the last cut."""
+    """Names that are in an index, a schedule that has these rounds, and an epoch left to train after the last cut."""
     names: list[tuple[str, str, Mapping[str, object]]] = [
         ("MODELS", spec.model.name, MODELS),
         ("DATASETS", spec.data.name, DATASETS),
@@ -231,8 +249,14 @@ def _require_sound(where: str, spec: Spec) -> None:
     for title, name, index in names:
         if name not in index:
             raise unknown(f"{where}: {title}", name, index)
+    for part, options in (("model", spec.model.options), ("data", spec.data.options)):
+        if "name" in options or (part == "model" and "shape" in options):
+            raise invalid(
+                f"{where}({part}.options)", "without name and shape, which are given elsewhere", dict(options)
+            )
     if spec.prune is None:
         return
+    build_schedule(spec.prune.schedule, rounds=spec.prune.rounds, sparsity=spec.prune.sparsity)
     last = spec.prune.rounds * Step.parse(spec.prune.every).count
     if last >= spec.epochs:
         raise invalid(f"{where}(train.epochs)", f"more than the {last} epochs that the cuts take", spec.train.epochs)
@@ -245,8 +269,3 @@ def _set(fields: dict[str, object], path: Sequence[str], value: object) -> None:
             fields[parent] = {}
         fields = cast("dict[str, object]", fields[parent])
     fields[last] = value
-
-
-def _line(where: str, problem: ErrorDetails) -> str:
-    location = ".".join(str(part) for part in problem["loc"]) or "the whole"
-    return f"{where}({location}): {problem['msg']}; got {problem['input']!r}."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowprune.core.errors import PruningError, invalid
-from flowprune.experiments.files import read_json
-from flowprune.experiments.folder import RunFolder, folders
+from flowprune.experiments.axes import settings
+from flowprune.experiments.folder import LATENCY, RunFolder, folders
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -22,16 +23,9 @@ COLUMNS = {
     "seed": "BIGINT",
     "model": "VARCHAR",
     "dataset": "VARCHAR",
+    "setting": "VARCHAR",
 }
-LATENCY = {
-    "latency_ms": "DOUBLE",
-    "latency_ms_dense": "DOUBLE",
-    "latency_iqr_ms": "DOUBLE",
-    "latency_iqr_ms_dense": "DOUBLE",
-    "latency_batch": "BIGINT",
-    "latency_threads": "BIGINT",
-}
-"""Measured after the runs, when the machine is quiet, and so not among the rows; see ``latency.py``."""
+"""Of every row. ``setting``: other fields in which the runs read together differ, as JSON; null without any."""
 
 
 def connect(root: Path | str | Sequence[Path | str], *, unfinished: bool = False) -> DuckDBPyConnection:
@@ -54,11 +48,10 @@ def connect(root: Path | str | Sequence[Path | str], *, unfinished: bool = False
     if not found:
         raise invalid("read(root=)", "a folder with finished runs", str(root), "Run something, or let it finish.")
     connection = duckdb.connect()
-    fields = {**COLUMNS, **LATENCY, "file": "VARCHAR"}
+    late_ones = {name: "BIGINT" if name in ("latency_batch", "latency_threads") else "DOUBLE" for name in LATENCY}
+    fields = {**COLUMNS, **late_ones, "file": "VARCHAR"}
     connection.execute(f"CREATE TABLE runs ({', '.join(f'{name} {kind}' for name, kind in fields.items())})")
-    connection.executemany(
-        f"INSERT INTO runs VALUES ({', '.join('?' * len(fields))})", [_facts(each) for each in found]
-    )
+    connection.executemany(f"INSERT INTO runs VALUES ({', '.join('?' * len(fields))})", _facts(found))
     files = ", ".join("'" + str(folder.rows.path).replace("'", "''") + "'" for folder in found)
     late = ", ".join(f"CASE WHEN kind = 'result' THEN runs.{name} END AS {name}" for name in LATENCY)
     connection.execute(
@@ -100,13 +93,19 @@ def _all(root: Path | str | Sequence[Path | str]) -> list[RunFolder]:
     return [folder for each in roots for folder in folders(each)]
 
 
-def _facts(folder: RunFolder) -> list[object]:
-    if folder.finished and (damaged := folder.damaged()):
-        raise PruningError(
-            f"{folder.path} is damaged ({', '.join(damaged)}): its checksums do not hold. Run its spec again; "
-            "it goes on from its last good checkpoint."
-        )
-    columns = folder.spec.columns
-    measured = folder.path / "latency.json"
-    latency = read_json(measured) if measured.exists() else {}
-    return [*(columns[name] for name in COLUMNS), *(latency.get(name) for name in LATENCY), str(folder.rows.path)]
+def _facts(found: Sequence[RunFolder]) -> list[list[object]]:
+    """A line of the table of runs for each of them."""
+    for folder in found:
+        if folder.finished and (damaged := folder.damaged()):
+            raise PruningError(
+                f"{folder.path} is damaged ({', '.join(damaged)}): its checksums do not hold. Run its spec again; "
+                "it goes on from its last good checkpoint."
+            )
+    specs = [folder.spec for folder in found]
+    facts: list[list[object]] = []
+    for folder, spec, differs in zip(found, specs, settings(specs), strict=True):
+        columns = {**spec.columns, "setting": json.dumps(differs) if differs else None}
+        latency = folder.latency or {}
+        values = [*(columns[name] for name in COLUMNS), *(latency.get(name) for name in LATENCY)]
+        facts.append([*values, str(folder.rows.path)])
+    return facts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections import deque
@@ -17,6 +16,7 @@ from pathlib import Path
 from flowprune.core.errors import invalid
 from flowprune.experiments.events import Event, Listener, warn
 from flowprune.experiments.folder import RunFolder
+from flowprune.experiments.machine import cores, require_machine, require_writable
 from flowprune.experiments.spec import Spec
 from flowprune.experiments.worker import said, serve
 
@@ -55,11 +55,6 @@ class _State:
     failed: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def cores() -> int:
-    """The processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def sweep(
     specs: Sequence[Spec], root: Path | str, *, jobs: int | None = None, listen: Listener = warn, target: str = RUN
 ) -> Sweep:
@@ -77,15 +72,19 @@ def sweep(
         target: ``"module:function"`` called as ``function(spec, root, listen=...)`` for each.
 
     Raises:
-        ValueError: no specs, or fewer than one job.
+        ValueError: no specs, fewer than one job, a root that cannot be written, or more threads or another device
+            than there are.
     """
     if not specs:
         raise invalid("sweep(specs=)", "at least one spec", [])
     if jobs is not None and jobs < 1:
         raise invalid("sweep(jobs=)", ">= 1", jobs)
     root = Path(root)
+    require_writable("sweep(root=)", root, folder=True)
     unique = {spec.run_id: spec for spec in specs}
     state = _State(root, listen, target, deque(_unfinished(unique.values(), root, listen)))
+    for spec in state.waiting:
+        require_machine(spec)
     try:
         for _ in range(min(jobs or cores(), len(state.waiting))):
             _hire(state)

@@ -42,7 +42,7 @@ class Cell:
 def cells(result: Result) -> tuple[Cell, ...]:
     """One :class:`Cell` for each of :data:`COLUMNS`."""
     return (
-        Cell(plain(result.measure)),
+        Cell(plain(result.measure), (result.setting,) if result.setting else ()),
         Cell(str(result.rounds) if result.rounds else "–"),
         Cell(str(result.runs)),
         _share(result.final, result.runs),

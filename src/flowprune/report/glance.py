@@ -24,11 +24,12 @@ def glance(results: Sequence[Result]) -> tuple[Tile, ...]:
     dense = next((result for result in results if not result.rounds and result.final), None)
     tiles: list[Tile] = []
     if dense is not None and dense.final is not None:
-        tiles.append(Tile("Dense accuracy", accuracy(dense.final), f"test, final epoch, n = {dense.final.n}"))
+        note = f"test, final epoch, n = {dense.final.n}" + _setting(dense)
+        tiles.append(Tile("Dense accuracy", accuracy(dense.final), note))
     ranked = sorted((r for r in pruned if r.final), key=lambda r: -(r.final.mean if r.final else 0.0))
     if ranked and ranked[0].final is not None:
         best = ranked[0]
-        name = f"{plain(best.measure)}, {cut_in(best.rounds)}; {best.verdict}"
+        name = f"{plain(best.measure)}{_setting(best)}, {cut_in(best.rounds)}; {best.verdict}"
         tiles.append(Tile("Best pruned accuracy", accuracy(ranked[0].final), name))
     ratios: tuple[tuple[str, Callable[[Result], float | None]], ...] = (
         ("Parameters", lambda r: _ratio(r.parameters_dense, r.parameters and r.parameters.mean)),
@@ -36,6 +37,10 @@ def glance(results: Sequence[Result]) -> tuple[Tile, ...]:
         ("Latency", lambda r: _ratio(r.latency_dense and r.latency_dense.median, r.latency and r.latency.median)),
     )
     return (*tiles, *(tile for label, ratio in ratios if (tile := _range(label, map(ratio, pruned)))))
+
+
+def _setting(result: Result) -> str:
+    return f", {result.setting}" if result.setting else ""
 
 
 def _ratio(before: float | None, after: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The table of results: one record for each measure and number of rounds."""
+"""The table of results: one record for each measure, number of rounds and setting."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flowprune.report.shapes.runs import Config, by_config, reference
 from flowprune.report.spread import Spread, distinct, spread
-from flowprune.report.studies import DENSE, Study, studies
-from flowprune.report.values import Row, kind, numbers, text, whole
-from flowprune.report.wording import ordered, signed
+from flowprune.report.studies import Study, studies
+from flowprune.report.values import Row, kind, numbers, text
+from flowprune.report.wording import signed
 
 UNIT = "multiply-adds of one example's forward pass (1 multiply-add = 2 FLOPs)"
 
@@ -26,13 +27,14 @@ class Latency:
 
 @dataclass(frozen=True)
 class Result:
-    """What the runs of one measure at one number of rounds came to.
+    """What the runs of one measure at one number of rounds, in one setting, came to.
 
     Attributes:
         dataset, model, sparsity: The study; sparsity is the share of units removed.
         measure, rounds: What chose the units, and in how many cuts; ``("dense", 0)`` for unpruned runs.
-        runs: How many runs the means are over; ``n`` inside a :class:`Spread` may be lower where a run lacks
-            a value.
+        setting: The other fields in which the runs read together differ, such as ``"train.batch=32"``.
+        runs: How many runs, which differ in their seed alone, the means are over; ``n`` inside a :class:`Spread` may be
+            lower where a run lacks a value.
         final: Test accuracy after the last epoch, a share of one.
         selected: Test accuracy at the epoch of best validation accuracy, a share of one.
         parameters, nonzeros, multiply_adds, bytes: Physical size, how many parameters are not zero, and
@@ -47,6 +49,7 @@ class Result:
     sparsity: float
     measure: str
     rounds: int
+    setting: str
     runs: int
     final: Spread | None
     selected: Spread | None
@@ -63,7 +66,7 @@ class Result:
 
 
 def table(rows: Sequence[Row]) -> list[Result]:
-    """One record for each measure and number of rounds, dense first, then by rounds and measure.
+    """One record for each measure, number of rounds and setting, dense first, then by rounds and measure.
 
     Assumes: rows as ``experiments`` stores them; only those of ``kind="result"`` are read. A value that is
     missing or not finite lowers the ``n`` of its own mean and of no other.
@@ -78,24 +81,20 @@ def table(rows: Sequence[Row]) -> list[Result]:
 
 
 def _of_study(study: Study) -> list[Result]:
-    cells: dict[tuple[int, str], list[Row]] = {}
-    for row in study.rows:
-        measure = text(row, "measure", DENSE)
-        cells.setdefault((0 if measure == DENSE else whole(row, "rounds", 1), measure), []).append(row)
-    order = ordered(measure for _, measure in cells)
-    keys = sorted(cells, key=lambda key: (key[0], order.index(key[1])))
-    dense = _mean(cells.get((0, DENSE), ()), "test_accuracy_final")
-    return [_result(study, measure, rounds, cells[rounds, measure], dense) for rounds, measure in keys]
+    cells = by_config(study.rows)
+    dense = {each: _mean(rows, "test_accuracy_final") for each, rows in cells.items() if each.dense}
+    return [_result(study, each, rows, reference(each, dense)) for each, rows in cells.items()]
 
 
-def _result(study: Study, measure: str, rounds: int, rows: Sequence[Row], dense: Spread | None) -> Result:
+def _result(study: Study, cell: Config, rows: Sequence[Row], dense: Spread | None) -> Result:
     final = _mean(rows, "test_accuracy_final")
     return Result(
         dataset=study.dataset,
         model=study.model,
-        sparsity=0.0 if measure == DENSE else study.sparsity,
-        measure=measure,
-        rounds=rounds,
+        sparsity=0.0 if cell.dense else study.sparsity,
+        measure=cell.measure,
+        rounds=cell.rounds,
+        setting=cell.words,
         runs=len(rows),
         final=final,
         selected=_mean(rows, "test_accuracy_selected"),
@@ -108,7 +107,7 @@ def _result(study: Study, measure: str, rounds: int, rows: Sequence[Row], dense:
         bytes_dense=_median(rows, "bytes_dense"),
         latency=_latency(rows, ""),
         latency_dense=_latency(rows, "_dense"),
-        verdict="the reference" if measure == DENSE else verdict(final, dense),
+        verdict="the reference" if cell.dense else verdict(final, dense),
     )
 
 

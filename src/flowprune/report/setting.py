@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import cast
 
+from flowprune.experiments.axes import COLUMN_FIELDS
 from flowprune.report.evidence import Evidence
 from flowprune.report.shapes.runs import config, grouped
 from flowprune.report.studies import DENSE
@@ -12,7 +13,7 @@ from flowprune.report.values import Row, kind, numbers, text
 from flowprune.report.wording import duration, joined, ordered, percent, plain
 
 VERSIONS = ("flowprune", "python", "torch", "numpy")
-EXPECTED = ("prune", "seed", "name", "prune.measure", "prune.rounds", "prune.sparsity", "model.name", "data.name")
+EXPECTED = (*COLUMN_FIELDS, "name")
 Fact = tuple[str, str]
 
 
@@ -52,7 +53,7 @@ def warnings(evidence: Evidence) -> list[str]:
     for key in keys:
         values = _values(evidence.specs, key)
         if len(values) > 1:
-            found.append(f"Runs differ in {key} ({', '.join(values[:6])}); means are taken over all of them.")
+            found.append(f"Runs differ in {key} ({', '.join(values[:6])}); each value has rows of its own.")
     repeats = grouped(
         kind(evidence.rows, "result"),
         lambda row: (text(row, "dataset"), text(row, "model"), text(row, "sparsity"), config(row), text(row, "seed")),

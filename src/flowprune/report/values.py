@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -41,6 +42,24 @@ def text(row: Row, key: str, default: str = "") -> str:
     """
     value = row.get(key)
     return default if value is None else str(value)
+
+
+def setting(row: Row) -> tuple[tuple[str, str], ...]:
+    """What tells a row's run from others beside measure, rounds, sparsity and seed: fields and values, as text.
+
+    Example:
+        >>> setting({"setting": '{"train.batch": 32}'}), setting({})
+        ((('train.batch', '32'),), ())
+    """
+    stored = row.get("setting")
+    fields: object = json.loads(stored) if isinstance(stored, str) else {}
+    if not isinstance(fields, dict):
+        return ()
+    return tuple((str(path), _words(value)) for path, value in fields.items())
+
+
+def _words(value: object) -> str:
+    return value if isinstance(value, str) else "default" if value is None else json.dumps(value)
 
 
 def whole(row: Row, key: str, default: int = 0) -> int:

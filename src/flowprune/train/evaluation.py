@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprune.core.errors import invalid
+from flowprune.signals.gradient import loss_of
 from flowprune.train.forward import Forward
 from flowprune.train.tally import Tally
 
@@ -46,6 +47,25 @@ def evaluating(model: nn.Module) -> Generator[None]:
             module.training = training
 
 
+def trainable(objective: Objective, forward: Callable[..., Any], batch: Any) -> Tensor:
+    """The loss of a batch, checked to be a scalar that has a gradient.
+
+    Raises:
+        ValueError: it is no scalar tensor, or depends on no parameter.
+
+    Example:
+        >>> layer = nn.Linear(1, 1, bias=False)
+        >>> _ = nn.init.ones_(layer.weight)
+        >>> trainable(lambda forward, batch: forward(batch[0]).mean(), layer, (torch.ones(2, 1), None)).item()
+        1.0
+    """
+    loss = loss_of(objective, forward, batch)
+    if not loss.requires_grad:
+        todo = "Compute it through forward(...), without torch.no_grad() or .detach()."
+        raise invalid("objective(forward, batch)", "a loss that depends on the model's parameters", "a constant", todo)
+    return loss
+
+
 def evaluate_batches(model: nn.Module, batches: Iterable[Any], *, objective: Objective) -> Evaluation:
     """Loss and accuracy over batches, in eval mode, without gradients; one forward pass for both.
 
@@ -54,13 +74,13 @@ def evaluate_batches(model: nn.Module, batches: Iterable[Any], *, objective: Obj
     Assumes: the objective is a mean over the examples of a batch.
 
     Raises:
-        ValueError: no batches.
+        ValueError: no batches, an empty one, or an objective that gives no scalar.
     """
     tally = Tally()
     with evaluating(model):
         for batch in batches:
             forward = Forward(model, batch)
-            tally = tally.add(float(objective(forward, batch)), forward)
+            tally = tally.add(float(loss_of(objective, forward, batch)), forward)
     if tally.loss is None:
         raise invalid("evaluate_batches(batches=)", "at least one batch", "none")
     return Evaluation(tally.loss, tally.accuracy)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from torch import Tensor, nn
 
-from flowprune.objectives.batch import inputs_of
+from flowprune.core.errors import invalid
+from flowprune.objectives.batch import arguments, inputs_of
 
 
 class Forward:
@@ -26,11 +27,10 @@ class Forward:
 
     def __init__(self, model: nn.Module, batch: Any) -> None:
         self._model = model
-        self._inputs = inputs_of(batch)
+        self._args, self._named = arguments(inputs_of(batch))
         self._targets = batch.get("targets", batch.get("labels")) if isinstance(batch, Mapping) else batch[1]
         self._logits: Tensor | None = None
-        named = isinstance(self._inputs, Mapping)
-        self.examples = len(next(iter(self._inputs.values())) if named else self._inputs)
+        self.examples = _examples(next(iter((*self._args, *self._named.values())), None))
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """What the model returns."""
@@ -41,10 +41,10 @@ class Forward:
         return output
 
     def _own(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> bool:
-        if len(inputs) == 1 and not named:
-            return inputs[0] is self._inputs
-        own = self._inputs
-        return isinstance(own, Mapping) and own.keys() == named.keys() and all(own[key] is named[key] for key in own)
+        if len(inputs) != len(self._args) or named.keys() != self._named.keys():
+            return False
+        pairs = [*zip(inputs, self._args, strict=True), *((named[key], self._named[key]) for key in named)]
+        return all(given is own for given, own in pairs)
 
     def correct(self) -> Tensor | None:
         """How many examples have their largest logit at the label; None where there are no labels or no logits."""
@@ -54,3 +54,11 @@ class Forward:
         if logits.ndim != 2 or targets.shape != logits.shape[:1]:
             return None
         return (logits.argmax(1) == targets).sum()
+
+
+def _examples(first: Any) -> int:
+    """How many examples a batch has, by its first input."""
+    if not isinstance(first, Sized) or not len(first):
+        got = type(first).__name__ if not isinstance(first, Tensor) else f"inputs of shape {tuple(first.shape)}"
+        raise invalid("batch", "inputs of at least one example, with targets", got, "Leave empty batches out.")
+    return len(first)

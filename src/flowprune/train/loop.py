@@ -15,7 +15,7 @@ What happens, and when callbacks see it::
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -29,7 +29,7 @@ from flowprune.core.errors import PruningError, invalid
 from flowprune.core.step import Step
 from flowprune.schedules.lr import Rate
 from flowprune.train.callbacks import Callback
-from flowprune.train.evaluation import Objective
+from flowprune.train.evaluation import Objective, trainable
 from flowprune.train.forward import Forward
 from flowprune.train.state import State
 from flowprune.train.tally import Tally
@@ -85,7 +85,8 @@ def fit(
     global generator, whose state the caller has to restore for an exact resume.
 
     Raises:
-        ValueError: no batches, or ``start`` after ``epochs``.
+        ValueError: no batches, an iterator in their place, an empty batch, ``start`` after ``epochs``, or an objective
+            that gives no scalar, or none that depends on the model.
         PruningError: the loss is NaN or infinite (before the optimizer's step), or an epoch has another length.
 
     Example:
@@ -122,7 +123,7 @@ def _step(state: State, batch: Any, objective: Objective) -> State:
     """One optimizer step, and the state after it."""
     began = perf_counter()
     forward = Forward(state.model, batch)
-    loss = objective(forward, batch)
+    loss = trainable(objective, forward, batch)
     value = float(loss.detach())
     if not math.isfinite(value):
         raise PruningError(
@@ -170,6 +171,11 @@ def _same(batches: SizedBatches, _epoch: int) -> SizedBatches:
 
 
 def _per_epoch(batches: SizedBatches) -> int:
+    if not isinstance(batches, Sized):
+        todo = "Pass list(...) of it, or a function that makes the batches of an epoch."
+        raise invalid(
+            "fit(data=)", "batches of known number that can be gone through again", type(batches).__name__, todo
+        )
     if len(batches) == 0:
         raise invalid("fit(data=)", "at least one batch per epoch", 0)
     return len(batches)

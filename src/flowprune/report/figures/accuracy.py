@@ -18,7 +18,7 @@ from flowprune.report.figures.sheet import SMALL, Sheet, Width, columns, grid, h
 from flowprune.report.sentences.accuracy import caption, say
 from flowprune.report.shapes.accuracy import Accuracy, Curve, accuracy
 from flowprune.report.theme import INK, MUTED, Style, styles
-from flowprune.report.wording import cut_in, plain
+from flowprune.report.wording import cut_in
 
 LABEL = 15.0
 
@@ -84,7 +84,7 @@ def _ends(axes: Axes, curves: tuple[Curve, ...], looks: Mapping[str, Style]) -> 
         page.add_artist(joint)
         marker = "o" if style.marker == "_" else style.marker
         page.add_artist(Line2D([right + 19 * unit_x], [label], marker=marker, markersize=5.5, color=style.colour))
-        words = f"{plain(curve.config.measure)} {100 * curve.last.mean:.1f}"
+        words = f"{curve.config.name} {100 * curve.last.mean:.1f}"
         page.text(right + 27 * unit_x, label, words, fontsize=SMALL, color=INK, va="center_baseline")
 
 

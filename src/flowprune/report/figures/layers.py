@@ -32,7 +32,7 @@ def draw(records: Layers, width: Width) -> Figure:
         axes = panels.axes(page, index)
         _panel(axes, records, measure, looks)
         _names(axes, labels, PIXELS[width])
-        rounds = sorted(c.rounds for c in records.configs if c.measure == measure)
+        rounds = sorted({c.rounds for c in records.configs if c.measure == measure})
         head(page, axes, plain(measure)[0].upper() + plain(measure)[1:], _marks(rounds))
     return page.figure
 

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flowprune.report.shapes.accuracy import Accuracy, Curve
+from flowprune.report.shapes.runs import Config, reference
 from flowprune.report.spread import Spread, distinct
-from flowprune.report.wording import accuracy, cut_in, joined, plain
+from flowprune.report.wording import accuracy, cut_in, joined
 
 
 def say(records: Accuracy) -> str:
     """Which measure ended highest at each number of rounds, and whether its lead exceeds the spread."""
-    dense = next((curve for curve in records.curves if curve.config.dense), None)
+    dense = {curve.config: curve for curve in records.curves if curve.config.dense}
     found = [part for rounds in records.rounds if rounds and (part := _best(records, rounds, dense))]
-    if not found:
-        return f"Dense training ended at {accuracy(dense.last, count=True)}." if dense else "No curve ended."
-    against = f" Dense training ended at {accuracy(dense.last, count=True)}." if dense else ""
-    return " ".join(found) + against
+    found += [f"{_trained(curve)} ended at {accuracy(curve.last, count=True)}." for curve in dense.values()]
+    return " ".join(found) or "No curve ended."
 
 
-def _best(records: Accuracy, rounds: int, dense: Curve | None) -> str:
+def _trained(dense: Curve) -> str:
+    return f"Dense training ({dense.config.words})" if dense.config.setting else "Dense training"
+
+
+def _best(records: Accuracy, rounds: int, dense: Mapping[Config, Curve]) -> str:
     ranked = sorted((curve for curve in records.panel(rounds) if not curve.config.dense), key=lambda c: -c.last.mean)
     if not ranked:
         return ""
     best = ranked[0]
-    words = f"Cut in {cut_in(rounds)}, {plain(best.config.measure)} ended highest at {accuracy(best.last)}"
-    if dense is not None:
-        words += f", {_gap(best.last, dense.last)}"
+    words = f"Cut in {cut_in(rounds)}, {best.config.name} ended highest at {accuracy(best.last)}"
+    against = reference(best.config, dense)
+    if against is not None:
+        words += f", {_gap(best.last, against.last)}"
     if len(ranked) > 1:
         words += f"; {_lead(ranked)}"
     return words + "."
@@ -43,10 +49,8 @@ def _lead(ranked: list[Curve]) -> str:
     if None in verdicts:
         return "with one seed the spread is unknown, so no ranking is claimed"
     if all(verdicts):
-        return (
-            f"it leads {'all others' if len(rest) > 1 else plain(rest[0].config.measure)} beyond the spread over seeds"
-        )
-    beaten = [plain(c.config.measure) for c, apart in zip(rest, verdicts, strict=True) if apart]
+        return f"it leads {'all others' if len(rest) > 1 else rest[0].config.name} beyond the spread over seeds"
+    beaten = [c.config.name for c, apart in zip(rest, verdicts, strict=True) if apart]
     if not beaten:
         return "its lead over the others is within the spread"
     near = len(rest) - len(beaten)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowprune.report.shapes.layers import Layer, Layers
 from flowprune.report.shapes.runs import Config
-from flowprune.report.wording import cut_in, percent, plain
+from flowprune.report.wording import cut_in, percent
 
 
 def say(records: Layers) -> str:
@@ -15,10 +15,7 @@ def say(records: Layers) -> str:
     words = f"{_uneven(ranked[0], found[ranked[0]])}" if ranked else "No layer was cut"
     if len(ranked) > 1:
         low, high = _ends(found[ranked[-1]])
-        words += (
-            f"; {plain(ranked[-1].measure)} cut most evenly ({percent(low.kept.mean, 0)} to"
-            f" {percent(high.kept.mean, 0)})"
-        )
+        words += f"; {ranked[-1].name} cut most evenly ({percent(low.kept.mean, 0)} to {percent(high.kept.mean, 0)})"
     return f"{words}. {_floors(records)}"
 
 
@@ -35,7 +32,7 @@ def _range(own: tuple[Layer, ...]) -> float:
 def _uneven(config: Config, own: tuple[Layer, ...]) -> str:
     low, high = _ends(own)
     return (
-        f"In {cut_in(config.rounds)}, {plain(config.measure)} cut most unevenly, leaving"
+        f"In {cut_in(config.rounds)}, {config.name} cut most unevenly, leaving"
         f" {percent(low.kept.mean, 0)} of {low.name.removesuffix('.weight')}"
         f" and {percent(high.kept.mean, 0)} of {high.name.removesuffix('.weight')}"
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from flowprune.report.studies import DENSE
-from flowprune.report.values import Row, text, whole
+from flowprune.report.values import Row, setting, text, whole
 from flowprune.report.wording import cut_in, ordered, plain
 
 K = TypeVar("K")
@@ -15,18 +15,44 @@ K = TypeVar("K")
 
 @dataclass(frozen=True, order=True)
 class Config:
-    """A measure at a number of rounds; dense runs have 0 rounds."""
+    """A measure at a number of rounds, and the other fields in which runs differ; dense runs have 0 rounds.
+
+    Runs of one configuration differ in their seed alone, so a spread over them is a spread over seeds.
+    """
 
     rounds: int
     measure: str
+    setting: tuple[tuple[str, str], ...] = ()
 
     @property
     def dense(self) -> bool:
         """Whether nothing was pruned."""
         return self.measure == DENSE
 
+    @property
+    def words(self) -> str:
+        """The other fields, each with its value; empty where runs differ in none."""
+        return ", ".join(f"{path}={value}" for path, value in self.setting)
+
+    @property
+    def name(self) -> str:
+        """The measure, and the other fields by the last part of their names.
+
+        Example:
+            >>> Config(1, "biased_loss", (("train.batch", "32"),)).name
+            'biased loss, batch=32'
+        """
+        fields = (f"{path.rpartition('.')[2]}={value}" for path, value in self.setting)
+        return ", ".join((plain(self.measure), *fields))
+
+    @property
+    def training(self) -> tuple[tuple[str, str], ...]:
+        """The fields that a dense run has too and that change its numbers: where they agree, runs may be compared."""
+        apart = ("prune.", "record.", "name", "threads")
+        return tuple(field for field in self.setting if not field[0].startswith(apart))
+
     def __str__(self) -> str:
-        return DENSE if self.dense else f"{plain(self.measure)} ({cut_in(self.rounds)})"
+        return self.name if self.dense else f"{self.name} ({cut_in(self.rounds)})"
 
 
 def config(row: Row) -> Config:
@@ -37,7 +63,20 @@ def config(row: Row) -> Config:
         'biased loss (5 rounds)'
     """
     measure = text(row, "measure", DENSE)
-    return Config(0 if measure == DENSE else whole(row, "rounds", 1), measure)
+    return Config(0 if measure == DENSE else whole(row, "rounds", 1), measure, setting(row))
+
+
+C = TypeVar("C")
+
+
+def reference(pruned: Config, dense: Mapping[Config, C]) -> C | None:
+    """What belongs to the dense runs that were trained as the pruned ones were, or None where there are none.
+
+    Example:
+        >>> reference(Config(1, "fisher"), {Config(0, "dense"): "it"})
+        'it'
+    """
+    return next((value for each, value in dense.items() if each.training == pruned.training), None)
 
 
 def grouped(rows: Iterable[Row], key: Callable[[Row], K]) -> dict[K, list[Row]]:
@@ -57,7 +96,7 @@ def by_config(rows: Sequence[Row]) -> dict[Config, list[Row]]:
     """Rows by configuration: dense first, then by rounds and the order of the theory."""
     groups = grouped(rows, config)
     order = ordered(c.measure for c in groups)
-    return {c: groups[c] for c in sorted(groups, key=lambda c: (c.rounds, order.index(c.measure)))}
+    return {c: groups[c] for c in sorted(groups, key=lambda c: (c.rounds, order.index(c.measure), c.setting))}
 
 
 def all_rounds(configs: Iterable[Config]) -> tuple[int, ...]:

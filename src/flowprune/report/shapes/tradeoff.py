@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowprune.report.results import table
-from flowprune.report.shapes.runs import Config
+from flowprune.report.shapes.runs import Config, by_config
 from flowprune.report.spread import Spread, spread
 from flowprune.report.values import Row, finite, kind, number, numbers, recorded, text
 
@@ -81,16 +80,8 @@ def _size(rows: Sequence[Row]) -> str:
 def _axis(rows: Sequence[Row], key: str, title: str) -> tuple[Axis, tuple[str, ...]]:
     kept, notes = finite(rows, key, "test_accuracy_final")
     points: list[Point] = []
-    for result in table(kept):
-        own = [
-            r
-            for r in kept
-            if text(r, "measure", "dense") == result.measure
-            and (result.rounds == 0 or number(r, "rounds") == result.rounds)
-        ]
-        if result.final is not None:
-            cost = spread(number(r, key) or 0.0 for r in own)
-            points.append(Point(Config(result.rounds, result.measure), cost, result.final))
+    for config, own in by_config(kept).items():
+        points.append(Point(config, spread(numbers(own, key)), spread(numbers(own, "test_accuracy_final"))))
     before = numbers(kept, "parameters_dense" if key == "nonzeros" else f"{key}_dense")
     return Axis(key, title, tuple(points), spread(before).mean if before else None), notes
 

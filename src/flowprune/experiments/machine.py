@@ -1,0 +1,49 @@
+"""Whether this machine can do what a spec asks for; told before anything is computed or written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flowprune.core.errors import invalid
+from flowprune.experiments.spec import Spec
+
+
+def cores() -> int:
+    """The processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_machine(spec: Spec) -> None:
+    """Raise where a spec asks for more threads than there are cores, or for a device that is not there.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if spec.threads > cores():
+        raise invalid("Spec(threads)", f"at most the {cores()} cores this process may use", spec.threads)
+    kind, _, number = spec.device.partition(":")
+    if kind == "cpu":
+        return
+    import torch
+
+    count = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
+    if int(number or 0) >= count:
+        there = f"{kind} devices: {count}" if count else f"this PyTorch ({torch.__version__}) finds no {kind} device"
+        raise invalid("Spec(device)", "a device of this machine", spec.device, f"Use device = 'cpu'; {there}.")
+
+
+def require_writable(where: str, path: Path, *, folder: bool) -> None:
+    """Raise where a file, or files in a folder, cannot be written: found out before hours of work, not after.
+
+    Raises:
+        ValueError: naming the path.
+    """
+    wanted = "a folder" if folder else "a file"
+    if path.exists() and path.is_dir() != folder:
+        raise invalid(where, wanted, str(path), f"That is {'a file' if folder else 'a folder'}.")
+    place = next(
+        parent for parent in ((path, *path.parents) if path.exists() else path.absolute().parents) if parent.exists()
+    )
+    if (place != path and not place.is_dir()) or not os.access(place, os.W_OK):
+        raise invalid(where, f"{wanted} that can be written", str(path), f"{place} cannot be written to.")
