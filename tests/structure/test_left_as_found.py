@@ -108,7 +108,7 @@ def test_attributes_that_are_no_modules_do_no_harm():
     model, x = randomised(Residual), images()
     model._flowprune_masks = {"stem.weight": torch.ones(6, 3, 3, 3, dtype=torch.bool)}
     model.note = object()
-    remove(model, drawn(trace(model, x).groups), example_inputs=x)
+    assert isinstance(remove(model, drawn(trace(model, x).groups), example_inputs=x), Residual)
 
 
 def test_measuring_leaves_state_randomness_and_hooks_alone():
