@@ -115,3 +115,25 @@ def test_ctrl_c_is_no_traceback():
     with pytest.raises(typer.Exit) as end:
         told(interrupted)()
     assert end.value.exit_code == 130
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "models", "--details", "false"],
+        ["--debug", "false", "list", "models"],
+        ["run", "--preset", "smoke", "--set", "record.checkpoint=true"],
+        ["run", "--preset", "smoke", "--set", "prune.sparsity=true"],
+        ["run", "--preset", "smoke", "--set", "seed=false"],
+    ],
+)
+def test_rt_7_a_flag_takes_no_word_and_a_number_is_no_boolean(arguments, tmp_path):
+    """RT-7: with ``type=bool`` the word false is true."""
+    result = call(*arguments, *(["--runs", tmp_path] if arguments[0] == "run" else []))
+    assert told_or_code(result) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def told_or_code(result) -> int:
+    """The exit code, where the error is left to the outermost layer to tell."""
+    return 2 if isinstance(result.exception, ValueError) else result.exit_code
