@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from flowprune.core.errors import PruningError
-from flowprune.masks import Masks, floors, remove_lowest, select
+from flowprune.core.units import rows
+from flowprune.masks import Masks, Scores, floors, remove_lowest, select
 from tests.reference.selection import literal_select
 
 
@@ -159,3 +160,15 @@ def test_scores_are_not_changed() -> None:
     before = scores["a"].clone()
     select(scores, 0.5)
     assert torch.equal(scores["a"], before)
+
+
+def test_a_channel_layer_keeps_its_best_unit_by_default_and_is_refused_without_a_floor() -> None:
+    layout = {"small": rows("small", 2), "large": rows("large", 6)}
+    scores = Scores({"small": torch.tensor([0.1, 0.2]), "large": torch.arange(1.0, 7.0)}, layout=layout)
+    masks = select(scores, 0.5)
+    assert masks["small"].tolist() == [False, True]
+    assert masks.total - masks.kept == 4
+    with pytest.raises(PruningError, match="'small' would be emptied"):
+        select(scores, 0.5, min_keep=0)
+    with pytest.raises(PruningError, match="are protected"):
+        select(scores, 0.99)

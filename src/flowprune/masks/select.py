@@ -22,7 +22,7 @@ def select(
     sparsity: float | Mapping[str, float],
     *,
     scope: str = "global",
-    min_keep: int | Mapping[str, int] = 0,
+    min_keep: int | Mapping[str, int] | None = None,
     protect: Sequence[str] = (),
     within: Mapping[str, Tensor] | None = None,
 ) -> Masks:
@@ -39,13 +39,14 @@ def select(
         sparsity: Fraction removed of the units in ``scores``, in [0, 1); or one fraction for each layer by name,
             which implies the local scope.
         scope: ``"global"`` or ``"local"`` (per layer).
-        min_keep: At least this many units of each layer stay: its top-scored ones. A number, or one by name.
+        min_keep: At least this many units of each layer stay: its top-scored ones. A number, or one by name. By default
+            1 for channels (scores with a layout), since a layer without any cuts the network in two, and 0 otherwise.
         protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n.
         within: Earlier masks. What they cut stays cut and counts as removed (nested rounds).
 
     Raises:
         ValueError: a sparsity outside [0, 1), a score that is NaN or infinite, an unknown name.
-        PruningError: a layer would be emptied, or protection leaves too little to cut.
+        PruningError: a layer would be emptied (with min_keep 0), or protection leaves too little to cut.
 
     Example:
         >>> int(select({"w": torch.ones(8)}, 0.5)["w"].sum())
@@ -55,6 +56,8 @@ def select(
     """
     _check(scores, sparsity, scope, within)
     layout, fingerprint = getattr(scores, "layout", None), getattr(scores, "fingerprint", None)
+    if min_keep is None:
+        min_keep = 1 if layout else 0
     keep = {name: _floor(min_keep, name) for name in scores}
     safe = {name for name in scores if any(fnmatchcase(name, pattern) for pattern in protect)}
     _check_patterns(protect, scores)
