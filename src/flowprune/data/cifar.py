@@ -13,7 +13,7 @@ from flowprune.core.errors import invalid
 from flowprune.data.augmentation import Augment
 from flowprune.data.files import find_folder
 from flowprune.data.image_set import ImageSet, Normalise, Split
-from flowprune.data.splitting import assemble, fewer, hold_out
+from flowprune.data.published import Use, published
 
 CIFAR10: Final = Normalise((0.49140, 0.48216, 0.44653), (0.24703, 0.24349, 0.26159), scale=255.0)
 CIFAR100: Final = Normalise((0.50708, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615), scale=255.0)
@@ -84,10 +84,9 @@ def cifar10(
     parts = tuple(f"data_batch_{i}" for i in range(1, 6))
     folders = ("cifar-10-batches-py", ".")
     folder = find_folder("cifar10(data_dir=)", data_dir, folders=folders, files=(*parts, "test_batch"))
-    published = fewer(_split(folder, parts, "labels"), train_samples, seed=seed, purpose="train_samples")
-    tested = fewer(_split(folder, ("test_batch",), "labels"), test_samples, seed=seed, purpose="test_samples")
-    train, held = hold_out("cifar10(valid=)", published, valid, seed=seed, purpose="valid")
-    return assemble("cifar10", train, held, test=tested, normalise=CIFAR10, augment=Augment())
+    train, test = (_split(folder, part, "labels") for part in (parts, ("test_batch",)))
+    use = Use(valid, seed, train_samples, test_samples)
+    return published("cifar10", train, test, use, normalise=CIFAR10, augment=Augment())
 
 
 def cifar100(
@@ -104,7 +103,6 @@ def cifar100(
     """
     folders = ("cifar-100-python", ".")
     folder = find_folder("cifar100(data_dir=)", data_dir, folders=folders, files=("train", "test"))
-    published = fewer(_split(folder, ("train",), "fine_labels"), train_samples, seed=seed, purpose="train_samples")
-    tested = fewer(_split(folder, ("test",), "fine_labels"), test_samples, seed=seed, purpose="test_samples")
-    train, held = hold_out("cifar100(valid=)", published, valid, seed=seed, purpose="valid")
-    return assemble("cifar100", train, held, test=tested, normalise=CIFAR100, augment=Augment())
+    train, test = (_split(folder, (part,), "fine_labels") for part in ("train", "test"))
+    use = Use(valid, seed, train_samples, test_samples)
+    return published("cifar100", train, test, use, normalise=CIFAR100, augment=Augment())

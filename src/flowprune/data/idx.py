@@ -14,7 +14,7 @@ from flowprune.core.errors import invalid
 from flowprune.data.augmentation import Augment
 from flowprune.data.files import find_folder
 from flowprune.data.image_set import ImageSet, Normalise, Split
-from flowprune.data.splitting import assemble, fewer, hold_out
+from flowprune.data.published import Use, published
 
 FOLDERS = ("mnist", "MNIST/raw", "mnist-subset", ".")
 MNIST: Final = Normalise((0.1307,), (0.3081,), scale=255.0)
@@ -71,7 +71,6 @@ def mnist(
     """
     files = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
     folder = find_folder("mnist(data_dir=)", data_dir, folders=FOLDERS, files=files)
-    published = fewer(_split(folder, "train"), train_samples, seed=seed, purpose="train_samples")
-    tested = fewer(_split(folder, "t10k"), test_samples, seed=seed, purpose="test_samples")
-    train, held = hold_out("mnist(valid=)", published, valid, seed=seed, purpose="valid")
-    return assemble("mnist", train, held, test=tested, normalise=MNIST, augment=Augment(padding=2, flip=False))
+    train, test = (_split(folder, part) for part in ("train", "t10k"))
+    use = Use(valid, seed, train_samples, test_samples)
+    return published("mnist", train, test, use, normalise=MNIST, augment=Augment(padding=2, flip=False))
