@@ -79,4 +79,4 @@ def test_without_inputs():
 
 def test_it_names_itself_and_prints_no_tensors():
     assert Channels(images()).name == "channels"
-    assert repr(Channels(images(), skip=("a",))) == "Channels(skip=('a',))"
+    assert repr(Channels(images(), skip=("a",))) == "Channels(skip=('a',), residual='coupled')"

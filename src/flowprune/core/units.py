@@ -52,11 +52,21 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class UnitGroup:
-    """``size`` units that share tensors; ``name`` is the weight that produces them first."""
+    """``size`` units that share tensors; ``name`` is the weight that produces them first.
+
+    Attributes:
+        name: Of the group.
+        size: How many units.
+        members: The slices that belong to them.
+        removable: Whether cutting a unit takes its channel out of the model. Where it is False, other weights feed the
+            same channel (one branch of a residual stream): a unit that is cut becomes zero, and its tensors keep their
+            size.
+    """
 
     name: str
     size: int
     members: tuple[Member, ...]
+    removable: bool = True
 
 
 Layout = Mapping[str, UnitGroup]

@@ -13,9 +13,8 @@ from flowprune.core.fingerprint import fingerprint
 from flowprune.experiments.parts import Parts
 from flowprune.masks import Masks
 from flowprune.measures import Granularity
-from flowprune.prune import Pruner
+from flowprune.prune import Pruner, carry_out_
 from flowprune.signals import Signals, gather
-from flowprune.structure import cut_
 
 MODEL, OPTIMIZER, MASK, RANDOM = "model/", "optimizer/", "mask/", "random"
 
@@ -74,11 +73,11 @@ def original_masks(dense: nn.Module, granularity: Granularity, kept: Mapping[str
 
 
 def shrink(dense: nn.Module, masks: Masks) -> dict[nn.Parameter, nn.Parameter]:
-    """Cut a dense model in place to its masks; the parameters that were replaced, old to new."""
+    """Carry masks out on a dense model in place; the parameters that were replaced, old to new."""
     before = dict(dense.named_parameters())
     if masks.fingerprint != fingerprint(before):
         raise PruningError("shrink(masks=) must be of this dense model; their fingerprints differ.")
-    cut_(dense, masks.layout, masks)
+    carry_out_(dense, masks)
     after = dict(dense.named_parameters())
     return {before[name]: after[name] for name in before if before[name] is not after[name]}
 

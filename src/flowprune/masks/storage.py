@@ -96,7 +96,7 @@ def _describe(group: UnitGroup, tensors: dict[str, Tensor]) -> dict[str, Any]:
             if not plain:
                 tensors[entry[field]] = index.to(torch.int64).contiguous()
         members.append(entry)
-    return {"size": group.size, "members": members}
+    return {"size": group.size, "removable": group.removable, "members": members}
 
 
 def _restore(name: str, group: dict[str, Any], tensors: dict[str, Tensor]) -> UnitGroup:
@@ -109,4 +109,4 @@ def _restore(name: str, group: dict[str, Any], tensors: dict[str, Tensor]) -> Un
         )
         for m in group["members"]
     )
-    return UnitGroup(name, group["size"], members)
+    return UnitGroup(name, group["size"], members, removable=group.get("removable", True))

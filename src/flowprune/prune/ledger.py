@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,11 +15,15 @@ from flowprune.masks import Masks, Scores
 
 @dataclass(frozen=True, eq=False)
 class Ledger:
-    """The units of the original model, and where each of those left stands.
+    """The units of the original model, where each of those present stands, and which of them are alive.
+
+    A unit that can be removed is present as long as it is alive. One branch of a residual stream keeps its units when
+    they are cut: they are present, at zero, and no longer alive.
 
     Attributes:
         sizes: Original number of units by layer.
-        alive: Original indices of the units left, by layer, in their present order.
+        present: Original indices of the units that the model still holds, by layer, in their present order.
+        living: Boolean by layer: which of those present are alive.
         layout: The original layout.
         fingerprint: Of the original model.
 
@@ -30,7 +34,8 @@ class Ledger:
     """
 
     sizes: Mapping[str, int]
-    alive: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    living: Mapping[str, Tensor]
     layout: Layout
     fingerprint: str | None = None
 
@@ -38,14 +43,15 @@ class Ledger:
     def open(cls, scores: Scores) -> Ledger:
         """All units alive."""
         sizes = {name: score.numel() for name, score in scores.items()}
-        alive = {name: torch.arange(size) for name, size in sizes.items()}
-        return cls(sizes, alive, scores.layout, scores.fingerprint)
+        present = {name: torch.arange(size) for name, size in sizes.items()}
+        living = {name: torch.ones(size, dtype=torch.bool) for name, size in sizes.items()}
+        return cls(sizes, present, living, scores.layout, scores.fingerprint)
 
     @classmethod
     def reopen(cls, masks: Masks) -> Ledger:
         """What :meth:`masks` said, as the ledger it came from."""
-        alive = {name: mask.cpu().nonzero().flatten() for name, mask in masks.items()}
-        return cls({name: mask.numel() for name, mask in masks.items()}, alive, masks.layout, masks.fingerprint)
+        whole = cls.open(Scores(dict(masks.items()), layout=masks.layout, fingerprint=masks.fingerprint))
+        return whole.cut(masks)
 
     @property
     def total(self) -> int:
@@ -53,25 +59,38 @@ class Ledger:
         return sum(self.sizes.values())
 
     @property
+    def alive(self) -> int:
+        """Units left."""
+        return sum(int(living.sum()) for living in self.living.values())
+
+    @property
     def removed(self) -> int:
-        """Units gone so far."""
-        return self.total - sum(index.numel() for index in self.alive.values())
+        """Units cut so far, those that stand there at zero included."""
+        return self.total - self.alive
+
+    def stays(self, name: str) -> bool:
+        """Whether the units of a layer stay in place when they are cut."""
+        return name in self.layout and not self.layout[name].removable
 
     def cut(self, masks: Mapping[str, Tensor]) -> Ledger:
         """The ledger after a cut given in present coordinates."""
-        alive = {name: index[masks[name].cpu()] for name, index in self.alive.items()}
-        return Ledger(self.sizes, alive, self.layout, self.fingerprint)
+        present, living = dict(self.present), dict(self.living)
+        for name, index in self.present.items():
+            mask = masks[name].cpu()
+            present[name] = index if self.stays(name) else index[mask]
+            living[name] = mask if self.stays(name) else self.living[name][mask]
+        return replace(self, present=present, living=living)
 
     def masks(self) -> Masks:
         """Everything cut so far, as masks of the original model."""
         result = {name: torch.zeros(size, dtype=torch.bool) for name, size in self.sizes.items()}
-        for name, index in self.alive.items():
-            result[name][index] = True
+        for name, index in self.present.items():
+            result[name][index] = self.living[name]
         return Masks(result, layout=self.layout, fingerprint=self.fingerprint)
 
     def require_same(self, scores: Mapping[str, Tensor]) -> None:
-        """Raise where the scores are not of the units left."""
-        for name, index in self.alive.items():
+        """Raise where the scores are not of the units present."""
+        for name, index in self.present.items():
             if name not in scores or scores[name].numel() != index.numel():
                 raise PruningError(
                     f"fp.Pruner must meet the model as it left it; layer {name!r} changed between two rounds. "

@@ -39,7 +39,8 @@ class Pruner:
         granularity: ``fp.Weights()`` or ``fp.Channels(example_inputs=x)``.
         objective: As for ``fp.gather``.
         schedule: With its sparsity, e.g. ``fp.schedules.rounds(5, sparsity=0.75)``.
-        rule: scope, floor, protect, momentum, observe, mode, options; see :class:`~flowprune.prune.rule.Rule`.
+        rule: scope, floor, protect, momentum, observe, mode, options, reference_compat; see
+            :class:`~flowprune.prune.rule.Rule`.
 
     Raises:
         UnknownNameError: an unknown measure, scope or way with momentum.
@@ -85,6 +86,9 @@ class Pruner:
         self._needs = tuple(dict.fromkeys((*self.measure.needs, *self.rule.observe)))
         self._round = 0
         weights = granularity.name == "weights"
+        if weights and self.rule.reference_compat:
+            todo = "The published code has no pruning of single weights."
+            raise invalid("Pruner(reference_compat=)", "False with a granularity of weights", True, todo)
         self._way = Masking(model, self.rule) if weights else Shrinking(model, self.rule)
 
     @property

@@ -23,6 +23,7 @@ class RuleOptions(TypedDict, total=False):
     observe: Sequence[str]
     mode: Mode
     options: Mapping[str, Any]
+    reference_compat: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Rule:
         observe: Signals to gather besides those the measure needs, e.g. ``("gradient",)`` to predict what a cut costs.
         mode: Mode of the model while it is scored.
         options: Options of the measure.
+        reference_compat: Choose channels as the founding paper's published code does, its mistakes included (see
+            :mod:`flowprune.prune.published`); for comparison with numbers made by it.
 
     Example:
         >>> Rule().floor_for("channels"), Rule().floor_for("weights"), Rule(floor=None).floor_for("channels")
@@ -52,6 +55,7 @@ class Rule:
     observe: Sequence[str] = ()
     mode: Mode = "eval"
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reference_compat: bool = False
 
     def __post_init__(self) -> None:
         if self.scope not in ("global", "local"):

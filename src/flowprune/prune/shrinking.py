@@ -11,15 +11,17 @@ from torch.optim import Optimizer
 
 from flowprune.core.errors import PruningError
 from flowprune.core.optimizer_state import check_followable, follow
-from flowprune.masks import Masks, Scores, floors, remove_lowest
+from flowprune.masks import Masks, Scores, check_zeros, floors, remove_lowest
+from flowprune.prune.carry_out import carry_out_, removable
 from flowprune.prune.checks import check_sparsity
 from flowprune.prune.ledger import Ledger
+from flowprune.prune.published import lowest_as_published
 from flowprune.prune.rule import Rule
-from flowprune.structure import cut_, rehearse
+from flowprune.structure import rehearse
 
 
 class Shrinking:
-    """Channels physically removed from the same model object."""
+    """Channels physically removed from the same model object; single branches of a residual stream are held at zero."""
 
     def __init__(self, model: nn.Module, rule: Rule) -> None:
         self._model, self._rule, self._floor = model, rule, rule.floor_for("channels")
@@ -31,24 +33,35 @@ class Shrinking:
         return None if self._ledger is None else self._ledger.masks()
 
     def resume(self, masks: Masks) -> None:
-        """Go on where these masks of the original model were reached; the model is that small already."""
+        """Go on where these masks of the original model were reached; the model was cut to them already."""
         self._ledger = Ledger.reopen(masks)
 
     def choose(self, scores: Scores, target: float) -> Masks:
-        """Masks of the live channels, after which exactly round(target * n) of the n original ones are gone."""
+        """Masks of the units present, after which exactly round(target * n) of the n original ones are cut."""
         ledger = self._ledger = self._ledger or Ledger.open(scores)
         ledger.require_same(scores)
-        keep = {} if self._floor is None else floors(ledger.sizes, self._floor)
         masks: dict[str, Tensor] = {}
         for names in self._pools(list(scores)):
-            size = sum(ledger.sizes[name] for name in names)
-            gone = size - sum(scores[name].numel() for name in names)
-            remove = round(target * size) - gone
-            if remove < 0:
-                raise PruningError(f"The schedule must not fall; {gone} channels are gone, {gone + remove} asked.")
             pool = {name: scores[name] for name in names}
-            masks |= remove_lowest(pool, remove, min_keep=keep, protected=self._protected(names))
+            if self._rule.reference_compat:
+                masks |= lowest_as_published(pool, ledger, target, protected=self._protected(names))
+            else:
+                masks |= self._lowest(pool, ledger, target)
         return Masks({n: masks[n] for n in scores}, layout=scores.layout, fingerprint=scores.fingerprint)
+
+    def _lowest(self, pool: dict[str, Tensor], ledger: Ledger, target: float) -> dict[str, Tensor]:
+        """Dead units stay dead and are not ranked, whatever their scores."""
+        keep = {} if self._floor is None else floors(ledger.sizes, self._floor)
+        size = sum(ledger.sizes[name] for name in pool)
+        gone = size - sum(score.numel() for score in pool.values())
+        cut = size - sum(int(ledger.living[name].sum()) for name in pool)
+        remove = round(target * size)
+        if remove < cut:
+            raise PruningError(f"The schedule must not fall; {cut} channels are cut, {remove} asked.")
+        stay = any(ledger.stays(name) for name in pool)
+        alive = {name: ledger.living[name].to(score.device) for name, score in pool.items()} if stay else None
+        protected = self._protected(list(pool))
+        return remove_lowest(pool, remove - gone, min_keep=keep, protected=protected, alive=alive)
 
     def carry_out(self, masks: Masks, target: float, optimizer: Optimizer | None, probe: Any) -> tuple[str, ...]:
         """Cut, let the optimizer follow, verify; the checks that passed."""
@@ -57,12 +70,19 @@ class Shrinking:
         resets = self._rule.momentum == "reset"
         if optimizer is not None and not resets:
             check_followable(optimizer, self._model.parameters())
-        modes = rehearse(self._model, masks.layout, masks, probe)  # on a copy: if it fails, nothing was changed
-        plan = cut_(self._model, masks.layout, masks)
+        modes = rehearse(
+            self._model, masks.layout, removable(masks), probe
+        )  # on a copy: nothing is changed if it fails
+        plan = carry_out_(self._model, masks, release=self._rule.reference_compat)
         self._ledger = self._ledger.cut(masks)
         passed = ["same function"] if modes else []
         if optimizer is not None:
             follow(optimizer, plan.replaced, reset=resets)
+        if any(self._ledger.stays(name) for name in masks):
+            check_zeros(self._model)
+            passed.append("zeros")
+        if self._rule.reference_compat:
+            return (*passed, "sparsity as published")
         sizes = self._ledger.sizes
         asked = sum(round(target * sum(sizes[n] for n in names)) for names in self._pools(list(sizes)))
         passed.append(check_sparsity(self._ledger.removed, asked, self._ledger.total))
@@ -70,8 +90,9 @@ class Shrinking:
 
     def counts(self, masks: Masks) -> tuple[int, int, int]:
         """Original channels, those alive before, and those alive after."""
-        total = masks.total if self._ledger is None else self._ledger.total
-        return total, masks.total, masks.kept
+        if self._ledger is None:
+            return masks.total, masks.total, masks.kept
+        return self._ledger.total, self._ledger.alive, masks.kept
 
     def floor_hits(self, masks: Masks) -> tuple[str, ...]:
         """Layers that are down to their floor after these masks."""
@@ -81,7 +102,9 @@ class Shrinking:
         return tuple(name for name, count in masks.per_layer().items() if count.kept <= keep[name])
 
     def verify(self) -> None:
-        """Between rounds: nothing to look at; removed channels cannot come back."""
+        """Between rounds: removed channels cannot come back, and zeroed ones must still be zero."""
+        if self._ledger is not None and any(self._ledger.stays(name) for name in self._ledger.sizes):
+            check_zeros(self._model)
 
     def _pools(self, names: list[str]) -> list[list[str]]:
         return [names] if self._rule.scope == "global" else [[name] for name in names]

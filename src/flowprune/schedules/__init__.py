@@ -6,7 +6,7 @@ from flowprune.schedules import lr
 from flowprune.schedules.counts import counts
 from flowprune.schedules.names import SCHEDULES, build
 from flowprune.schedules.schedule import Schedule
-from flowprune.schedules.shapes import cubic, exponential, linear, manual, one_shot, rounds
+from flowprune.schedules.shapes import cubic, exponential, linear, manual, one_shot, rounds, rounds_truncated
 
 __all__ = [
     "SCHEDULES",
@@ -20,4 +20,5 @@ __all__ = [
     "manual",
     "one_shot",
     "rounds",
+    "rounds_truncated",
 ]

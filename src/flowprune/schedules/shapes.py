@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from flowprune.core.errors import invalid
-from flowprune.schedules.schedule import Schedule, require_sparsity
+from flowprune.schedules.schedule import Schedule, require_rounds, require_sparsity
 
 
 def _harmonic(k: int, n: int, p: float) -> float:
@@ -97,6 +97,36 @@ def one_shot(sparsity: float | None = None) -> Schedule:
         (0.9,)
     """
     return Schedule("one_shot", 1, sparsity, _linear)
+
+
+def rounds_truncated(n: int, sparsity: float | None = None) -> Schedule:
+    """The harmonic schedule as the published code runs it on residual networks: it cuts more than was asked for.
+
+    What is left is truncated to whole percents in every round.
+
+    Formula: left_k = floor(left_(k-1) (1 - p_k)) percent, with p_k = p / (kp + n(1-p)) and left_0 = 100.
+
+    The sparsity of the schedule is the one that it ends at. For comparison with published numbers alone.
+
+    Source: EkdeepSLubana/flowandprune (Lubana & Dick 2021, arXiv 2009.11839); see docs/deviations.md, Q2.
+
+    Raises:
+        ValueError: no sparsity, or one that this truncates to 1: nothing would be left.
+
+    Example:
+        >>> [rounds_truncated(n, sparsity=0.6).sparsity for n in (1, 5, 25)]
+        [0.6, 0.62, 0.68]
+    """
+    where = "rounds_truncated(sparsity=)"
+    p, n = require_sparsity(where, sparsity), require_rounds("rounds_truncated(n=)", n)
+    left, gone = 100, list[float]()
+    for k in range(1, n + 1):
+        left = int(left * (1 - p / (k * p + n * (1 - p))))
+        gone.append((100 - left) / 100)
+    if left == 0:
+        todo = 'Lower it, or use the schedule "rounds", which ends at the sparsity asked for.'
+        raise invalid(where, f"such that truncation in {n} rounds leaves at least one percent", p, todo)
+    return Schedule("rounds_truncated", n, gone[-1], _Listed(tuple(gone)))
 
 
 def manual(cumulative: Sequence[float]) -> Schedule:

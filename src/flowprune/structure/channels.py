@@ -7,9 +7,10 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from flowprune.core.errors import invalid
+from flowprune.core.errors import invalid, unknown
 from flowprune.core.units import Layout, UnitGroup, rows
 from flowprune.signals import Signals
+from flowprune.structure.streams import RESIDUAL
 from flowprune.structure.trace import trace
 
 
@@ -18,17 +19,21 @@ class Channels:
     """Prune whole output channels: filters with their biases, norms, and the slices that read them.
 
     Which channels live and die together is traced from the model (see :func:`flowprune.structure.trace`): layers
-    that write to one residual stream form one group. The last layer's outputs are never offered. The denominator of
-    a sparsity is the number of units offered.
+    that write to one residual stream form one group, unless ``residual`` says otherwise. The last layer's outputs are
+    never offered. The denominator of a sparsity is the number of units offered.
 
     Signals built by hand, without a model, have the rows of every tensor with two or more axes as units.
 
     Attributes:
         example_inputs: What the model is called with; by default the inputs that the signals were gathered with.
         skip: Patterns (``fnmatch``) of group names that are not offered, so not counted either.
+        residual: What becomes of channels that several weights add up to (:mod:`flowprune.structure.streams`):
+            ``"coupled"``: cut in all of them at once; ``"inner"``: not offered; ``"masked"``: each filter that writes
+            to them is a unit of its own, which becomes zero and stays in place.
 
     Raises:
         ValueError: a pattern fits no parameter of the model.
+        UnknownNameError: another word for ``residual``.
 
     Example:
         >>> import torch
@@ -39,10 +44,13 @@ class Channels:
 
     example_inputs: object = field(default=None, repr=False)
     skip: tuple[str, ...] = ()
+    residual: str = "coupled"
 
     def __post_init__(self) -> None:
         if isinstance(self.skip, str):
             raise invalid("Channels(skip=)", "a tuple of patterns", self.skip, f"Write skip=({self.skip!r},).")
+        if self.residual not in RESIDUAL:
+            raise unknown("Channels(residual=)", self.residual, RESIDUAL)
 
     @property
     def name(self) -> str:
@@ -68,7 +76,7 @@ class Channels:
         if inputs is None:
             rule = "what the model is called with"
             raise invalid("Channels(example_inputs=)", rule, None, "Pass two examples of the model's input.")
-        return trace(model, inputs).groups
+        return RESIDUAL[self.residual](trace(model, inputs))
 
 
 def _rows(signals: Signals) -> dict[str, UnitGroup]:

@@ -51,9 +51,11 @@ def decide(model: nn.Module, found: Trace, masks: Mapping[str, Tensor]) -> Decis
     weights: dict[str, Tensor] = {}
     for name, mask in masks.items():
         whole = name in layout and _is_unit_mask(found, name, layout[name])
+        branch = name in layout and not layout[name].removable
         size = found.groups[name].size if whole else _channels(params, names, found, name)
-        _check(name, mask, size)
-        (units if whole else weights)[names.get(name, name)] = mask.cpu()
+        spread = _spread(mask, layout[name], size) if branch else mask
+        _check(name, spread, size)
+        (units if whole else weights)[names.get(name, name)] = spread.cpu()
     return _with_weights(found, units, weights)
 
 
@@ -69,7 +71,9 @@ def _same_model(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> No
 
 
 def _is_unit_mask(found: Trace, name: str, claimed: UnitGroup) -> bool:
-    """Whether the layout of the masks speaks of a group of this trace; plain rows speak of one weight."""
+    """Whether the layout of the masks speaks of a group of this trace; rows, and one branch, speak of one weight."""
+    if not claimed.removable:
+        return False
     traced = found.groups.get(name)
     if traced is not None and _shape(traced) == _shape(claimed):
         return True
@@ -92,6 +96,16 @@ def _channels(params: Mapping[str, Tensor], names: Mapping[str, str], found: Tra
     if tensor is None or tensor.dim() == 0:
         raise unknown("remove(masks=): the model", name, params)
     return tensor.shape[found.producers.get(names[name], 0)]
+
+
+def _spread(mask: Tensor, group: UnitGroup, size: int) -> Tensor:
+    """The mask of a branch's units as one of all channels of its weight; those that are no units stay."""
+    own = group.members[0]
+    if mask.shape != (group.size,) or (len(own.positions) and int(own.positions.max()) >= size):
+        return mask  # refused by its length
+    channels = torch.ones(size, dtype=mask.dtype)
+    channels[own.positions] = mask.cpu()[own.units]
+    return channels
 
 
 def _check(name: str, mask: Tensor, size: int) -> None:

@@ -23,7 +23,7 @@ def check_masks(layout: Layout, masks: Mapping[str, Tensor]) -> None:
     """Raise where a mask is not a boolean vector of its group's size, or keeps nothing.
 
     Raises:
-        ValueError: its name, type or length is wrong.
+        ValueError: its name, type or length is wrong, or it cuts units that cannot be removed.
         PruningError: it empties its group.
     """
     for name, mask in masks.items():
@@ -36,6 +36,13 @@ def check_masks(layout: Layout, masks: Mapping[str, Tensor]) -> None:
             raise PruningError(
                 f"cut_(masks=) must keep at least one unit of every group; {name!r} loses all {mask.numel()}. "
                 "Keep one, or raise the floor in select(...)."
+            )
+        if not layout[name].removable and not bool(mask.all()):
+            raise invalid(
+                f"cut_(masks=): mask of {name!r}",
+                "of units that can be removed",
+                "filters of one branch of a residual stream, which other weights feed too",
+                "Zero them with fp.apply(model, masks), or use fp.remove, which does both.",
             )
 
 
@@ -56,7 +63,7 @@ def slice_layout(layout: Layout, masks: Mapping[str, Tensor]) -> dict[str, UnitG
         number = torch.cumsum(mask, 0) - 1
         members = [_renumbered(member, mask, number, removed) for member in group.members]
         kept = tuple(member for member in members if len(member.positions))
-        result[name] = UnitGroup(name, int(mask.sum()), kept)
+        result[name] = replace(group, size=int(mask.sum()), members=kept)
     return result
 
 
