@@ -84,6 +84,19 @@ def crop(bordered: Tensor, chosen: Tensor, *, size: tuple[int, int], shifts: Shi
     windows = bordered.as_strided(
         (n, height - h + 1, width - w + 1, h, w, c), (image, row, column, row, column, channel)
     )
-    batch = windows[chosen, shifts.down, shifts.right]
-    batch[shifts.mirrored] = batch[shifts.mirrored].flip(2)
+    return mirror(windows[chosen, shifts.down, shifts.right], shifts.mirrored)
+
+
+def mirror(batch: Tensor, mirrored: Tensor) -> Tensor:
+    """The batch with some of its images mirrored left to right.
+
+    Shapes: (b, h, w, c), bool (b,) -> (b, h, w, c).
+
+    Example:
+        >>> mirror(torch.tensor([1, 2]).view(1, 1, 2, 1), torch.tensor([True])).flatten().tolist()
+        [2, 1]
+    """
+    if batch.is_cuda:  # a boolean index would make the host wait for the device
+        return torch.where(mirrored.view(-1, 1, 1, 1), batch.flip(2), batch)
+    batch[mirrored] = batch[mirrored].flip(2)
     return batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowprune.train.callbacks import Callback, at, chain, every
 from flowprune.train.evaluation import Evaluation, evaluate, evaluate_batches
+from flowprune.train.execution import Execution
 from flowprune.train.loop import fit
 from flowprune.train.records import EpochRecord, Recorder, RunRecord, select
 from flowprune.train.state import State
@@ -12,6 +13,7 @@ __all__ = [
     "Callback",
     "EpochRecord",
     "Evaluation",
+    "Execution",
     "Recorder",
     "RunRecord",
     "State",

@@ -80,10 +80,11 @@ def evaluate_batches(model: nn.Module, batches: Iterable[Any], *, objective: Obj
     with evaluating(model):
         for batch in batches:
             forward = Forward(model, batch)
-            tally = tally.add(float(loss_of(objective, forward, batch)), forward)
-    if tally.loss is None:
+            tally = tally.add(loss_of(objective, forward, batch), forward)
+    loss = tally.loss
+    if loss is None:
         raise invalid("evaluate_batches(batches=)", "at least one batch", "none")
-    return Evaluation(tally.loss, tally.accuracy)
+    return Evaluation(loss, tally.accuracy)
 
 
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, objective: Objective, batch: int = 500) -> Evaluation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class Forward:
     """
 
     def __init__(self, model: nn.Module, batch: Any) -> None:
-        self._model = model
+        self._call: Callable[..., Any] = model
         self._args, self._named = arguments(inputs_of(batch))
         self._targets = batch.get("targets", batch.get("labels")) if isinstance(batch, Mapping) else batch[1]
         self._logits: Tensor | None = None
@@ -34,11 +34,16 @@ class Forward:
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """What the model returns."""
-        output = self._model(*inputs, **named)
+        output = self._call(*inputs, **named)
         logits = getattr(output, "logits", output)
         if self._own(inputs, named) and isinstance(logits, Tensor):
             self._logits = logits.detach()
         return output
+
+    def via(self, call: Callable[..., Any]) -> Forward:
+        """The same, through another callable that computes what the model does, such as its compiled form."""
+        self._call = call
+        return self
 
     def _own(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> bool:
         if len(inputs) != len(self._args) or named.keys() != self._named.keys():

@@ -6,7 +6,7 @@ What happens, and when callbacks see it::
     for epoch in (from start to epochs):
         for batch in data(epoch):
             every group's lr = rate(iteration, per_epoch)
-            loss = objective(model, batch)            # train mode; a loss that is not finite stops the run here
+            loss = objective(model, batch)            # train mode; a loss that is not finite stops the run
             loss.backward(); optimizer.step()
             iteration += 1
             callbacks(state)                          # in their order; `every` and `at` choose the moments
@@ -22,7 +22,7 @@ from itertools import islice
 from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowprune.core.errors import PruningError, invalid
@@ -33,6 +33,9 @@ from flowprune.train.evaluation import Objective, trainable
 from flowprune.train.forward import Forward
 from flowprune.train.state import State
 from flowprune.train.tally import Tally
+
+LOOK = 50
+"""On a CUDA device the loss is looked at every so many steps, and at an epoch's end: each look waits for the device."""
 
 
 class SizedBatches(Protocol):
@@ -87,7 +90,8 @@ def fit(
     Raises:
         ValueError: no batches, an iterator in their place, an empty batch, ``start`` after ``epochs``, or an objective
             that gives no scalar, or none that depends on the model.
-        PruningError: the loss is NaN or infinite (before the optimizer's step), or an epoch has another length.
+        PruningError: the loss is NaN or infinite (before the optimizer's step; on a CUDA device up to :data:`LOOK`
+            steps later, never after an epoch's end), or an epoch has another length.
 
     Example:
         >>> import torch
@@ -124,23 +128,35 @@ def _step(state: State, batch: Any, objective: Objective) -> State:
     began = perf_counter()
     forward = Forward(state.model, batch)
     loss = trainable(objective, forward, batch)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise PruningError(
-            f"fit() stopped: the loss is {value} in epoch {state.epoch + 1}, at iteration {state.iteration + 1} of the "
-            f"run (learning rate {_rate_of(state.optimizer)}). No weight was updated. Lower the learning rate, or look "
-            "at what was cut before."
-        )
+    if not loss.is_cuda:
+        _require_finite(state, loss)
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()
-    return replace(
+    last = loss.detach()
+    after = replace(
         state,
         iteration=state.iteration + 1,
-        tally=state.tally.add(value, forward),
-        last_loss=value,
+        tally=state.tally.add(last, forward),
+        last=last,
         learning_rate=_rate_of(state.optimizer),
-        seconds=state.seconds + perf_counter() - began,
+    )
+    if loss.is_cuda and (after.epoch_ends or after.iteration % LOOK == 0):
+        _require_finite(state, after.tally.total_loss)
+    return replace(after, seconds=state.seconds + perf_counter() - began)
+
+
+def _require_finite(state: State, loss: Tensor | float) -> None:
+    """Stop where a loss, or a sum of losses, is NaN or infinite; before it updates a weight, except on CUDA."""
+    value = float(loss)
+    if math.isfinite(value):
+        return
+    on_cuda = isinstance(loss, Tensor) and loss.is_cuda
+    told = f"It may have happened up to {LOOK} steps before" if on_cuda else "No weight was updated"
+    raise PruningError(
+        f"fit() stopped: the loss is {value} in epoch {state.epoch + 1}, at iteration {state.iteration + 1} of the "
+        f"run (learning rate {_rate_of(state.optimizer)}). {told}. Lower the learning rate, or look "
+        "at what was cut before."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowprune.core.step import Step
@@ -24,7 +24,7 @@ class State:
         per_epoch: Steps that make an epoch.
         tally: Training loss and accuracy over the examples of the running epoch, each as it was before its own
             step; after a resume inside an epoch, over those since then.
-        last_loss: Of the batch of the step just taken; None before the first.
+        last: The loss of the batch of the step just taken, on its device; None before the first.
         learning_rate: Of the step just taken; before the first, the optimizer's own.
         seconds: Spent in the steps of the running epoch, without callbacks.
     """
@@ -34,9 +34,14 @@ class State:
     iteration: int
     per_epoch: int
     tally: Tally
-    last_loss: float | None
+    last: Tensor | None
     learning_rate: float
     seconds: float
+
+    @property
+    def last_loss(self) -> float | None:
+        """Of the batch of the step just taken; None before the first."""
+        return None if self.last is None else float(self.last)
 
     @property
     def loss(self) -> float | None:

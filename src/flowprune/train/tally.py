@@ -14,7 +14,7 @@ class Tally:
     """Loss and accuracy over the examples seen, weighted by batch size: the last, smaller batch counts as less.
 
     Attributes:
-        total_loss: Sum over examples.
+        total_loss: Sum over examples, float64; a tensor stays on its device, and is read only when asked for.
         examples: How many.
         correct: int64 (), on the device, read only when accuracy is asked for; None where some batch had no labels.
 
@@ -28,21 +28,22 @@ class Tally:
         (1.0, 0.5)
     """
 
-    total_loss: float = 0.0
+    total_loss: Tensor | float = 0.0
     examples: int = 0
     correct: Tensor | None = None
 
-    def add(self, loss: float, forward: Forward) -> Tally:
+    def add(self, loss: Tensor | float, forward: Forward) -> Tally:
         """With one more batch, whose mean loss this is."""
+        summed = (loss.detach().double() if isinstance(loss, Tensor) else loss) * forward.examples
         correct = forward.correct()
         if correct is not None and self.examples > 0:
             correct = None if self.correct is None else self.correct + correct
-        return Tally(self.total_loss + loss * forward.examples, self.examples + forward.examples, correct)
+        return Tally(self.total_loss + summed, self.examples + forward.examples, correct)
 
     @property
     def loss(self) -> float | None:
         """Mean loss; None before the first batch."""
-        return self.total_loss / self.examples if self.examples else None
+        return float(self.total_loss) / self.examples if self.examples else None
 
     @property
     def accuracy(self) -> float | None:
