@@ -95,3 +95,13 @@ def test_bytes_are_counted_without_writing_the_file():
     assert measure_cost(model).bytes == len(save({n: t.contiguous() for n, t in model.state_dict().items()}))
     with mock.patch("torch.empty", side_effect=AssertionError("a tensor was made")):
         measure_cost(model)
+
+
+def test_multiply_adds_of_live_filters_leave_out_those_that_are_zero():
+    model = randomised(Plain)
+    with torch.no_grad():
+        model[0].weight[[1, 4]] = 0  # two of six filters, at 64 positions of 3 x 9 multiply-adds
+        model[0].bias.zero_()
+    cost = measure_cost(model, images())
+    assert cost.multiply_adds - cost.live_multiply_adds == 2 * 64 * 27
+    assert measure_cost(randomised(Plain), images()).live_multiply_adds == cost.multiply_adds

@@ -33,6 +33,37 @@ class Agreement:
     units: int
 
 
+@dataclass(frozen=True)
+class Correlation:
+    """Correlation of two score dictionaries over the same units; NaN where one is constant.
+
+    Attributes:
+        spearman: Of ranks; ties share their mean rank.
+        pearson: Of values.
+        units: How many units were compared.
+    """
+
+    spearman: float
+    pearson: float
+    units: int
+
+
+def correlation(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Correlation:
+    """Correlate two measures' scores over all their units together.
+
+    Raises:
+        ValueError: the layers or shapes differ.
+
+    Example:
+        >>> found = correlation({"w": torch.tensor([1.0, 2.0, 3.0])}, {"w": torch.tensor([1.0, 4.0, 3.0])})
+        >>> found.spearman, found.units
+        (0.5, 3)
+    """
+    _require_same("correlation()", a, b)
+    x, y = _flat(a), _flat(b)
+    return Correlation(pearson(_ranks(x), _ranks(y)), pearson(x, y), x.size)
+
+
 def agreement(a: Mapping[str, Tensor], b: Mapping[str, Tensor], *, sparsity: float) -> Agreement:
     """Compare two measures' scores of the same units, globally.
 
@@ -47,18 +78,17 @@ def agreement(a: Mapping[str, Tensor], b: Mapping[str, Tensor], *, sparsity: flo
         >>> agreement(a, b, sparsity=0.5).spearman, agreement(a, b, sparsity=0.5).overlap
         (1.0, 1.0)
     """
-    if a.keys() != b.keys() or any(a[name].shape != b[name].shape for name in a):
-        raise invalid("agreement()", "given scores of the same units", (list(a), list(b)))
-    x, y = _flat(a), _flat(b)
+    found = correlation(a, b)
+    total, cut = found.units, round(sparsity * found.units)
     # Nothing is cut here, so a layer of which neither keeps a unit is no error.
-    kept = [keep_highest(scores, x.size - round(sparsity * x.size)) for scores in (a, b)]
+    kept = [keep_highest(scores, total - cut) for scores in (a, b)]
     both = sum(int((kept[0][name] & kept[1][name]).sum()) for name in a)
-    return Agreement(
-        spearman=pearson(_ranks(x), _ranks(y)),
-        pearson=pearson(x, y),
-        overlap=both / (x.size - round(sparsity * x.size)),
-        units=x.size,
-    )
+    return Agreement(found.spearman, found.pearson, both / (total - cut), total)
+
+
+def _require_same(where: str, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
+    if a.keys() != b.keys() or any(a[name].shape != b[name].shape for name in a):
+        raise invalid(where, "given tensors of the same units", (list(a), list(b)))
 
 
 def mask_distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
@@ -70,8 +100,7 @@ def mask_distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
         >>> mask_distance({"w": torch.tensor([True, False])}, {"w": torch.tensor([True, True])})
         0.5
     """
-    if a.keys() != b.keys() or any(a[name].shape != b[name].shape for name in a):
-        raise invalid("mask_distance()", "given masks of the same units", (list(a), list(b)))
+    _require_same("mask_distance()", a, b)
     differing = sum(int((a[name] != b[name]).sum()) for name in a)
     return differing / sum(mask.numel() for mask in a.values())
 

@@ -57,6 +57,10 @@ class Checkpoints:
         for epoch in self._epochs()[GENERATIONS:]:
             self._forget(epoch)
 
+    def any(self) -> bool:
+        """Whether there is one, by its looks."""
+        return bool(self._epochs())
+
     def latest(self, tell: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint whose checksums hold; the rows are cut back to it. None where there is none.
 

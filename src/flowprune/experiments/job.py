@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -17,14 +17,18 @@ from flowprune.experiments.environment import describe
 from flowprune.experiments.events import Event, Listener, warn
 from flowprune.experiments.folder import RunFolder, open_folder
 from flowprune.experiments.machine import require_machine, require_writable
+from flowprune.experiments.observing import Observer
 from flowprune.experiments.outcome import finish
 from flowprune.experiments.parts import Parts, build, build_pruner
+from flowprune.experiments.prefix import Prefix
+from flowprune.experiments.rows import Row
 from flowprune.experiments.spec import Spec
+from flowprune.experiments.tracking import agreement_rows
 from flowprune.prune import Pruner
 from flowprune.train import EpochRecord, Recorder, State, every, fit
 
 
-def run(spec: Spec, root: Path | str, *, listen: Listener = warn) -> RunFolder:
+def run(spec: Spec, root: Path | str, *, listen: Listener = warn, share: bool = False) -> RunFolder:
     """Do a run, or go on with it where it was interrupted; a finished one is left alone.
 
     It may be stopped at any moment, by Ctrl-C or by force: the next call goes on from the last checkpoint and
@@ -34,6 +38,8 @@ def run(spec: Spec, root: Path | str, *, listen: Listener = warn) -> RunFolder:
         spec: What to do.
         root: The folder of the run folders.
         listen: Hears how far the run is.
+        share: Whether to leave the state before the first cut for other runs that begin alike; a state that another
+            left is used in any case.
 
     Raises:
         ValueError: the folder holds a run of another spec, or the spec cannot be built here; no folder is made then.
@@ -57,10 +63,31 @@ def run(spec: Spec, root: Path | str, *, listen: Listener = warn) -> RunFolder:
             if folder.finished and folder.damaged():
                 folder.reopen(tell)
             if not folder.finished:
-                job.do(tell)
+                _begin(job, Path(root), share=share)
+                try:
+                    job.do(tell)
+                finally:
+                    job.leave()
     finally:
         torch.set_num_threads(before)
     return folder
+
+
+def _begin(job: _Job, root: Path, *, share: bool) -> None:
+    """Give a fresh run the shared beginning from its store; or let it leave its own there, and hold that place."""
+    prefix = Prefix.of(job.spec, root)
+    if prefix is None or job.folder.checkpoints.any() or prefix.give(job.folder) or not share:
+        return
+    prefix.hold()
+    if prefix.give(job.folder):  # another run left it while this one waited
+        prefix.release()
+    else:
+        job.prefix = prefix
+
+
+def run_shared(spec: Spec, root: Path | str, *, listen: Listener = warn) -> RunFolder:
+    """:func:`run`, leaving what other runs of a sweep can begin from."""
+    return run(spec, root, listen=listen, share=True)
 
 
 class _Job:
@@ -69,7 +96,9 @@ class _Job:
     def __init__(self, spec: Spec, folder: RunFolder, listen: Listener) -> None:
         self.spec, self.folder, self.listen = spec, folder, listen
         self.parts: Parts = build(spec)
-        self.pruner: Pruner | None = build_pruner(spec.prune, self.parts) if spec.prune else None
+        self.pruner: Pruner | None = build_pruner(spec, self.parts)
+        self.observer = Observer(spec.record, self.parts)
+        self.prefix: Prefix | None = None  # where the state before the first cut is to be left
         self.rounds = 0
         self.cut_at = 0  # the epoch of the last cut
         data = self.parts.dataset
@@ -84,13 +113,20 @@ class _Job:
             self.parts.model,
             self.parts.optimizer,
             self.parts.training.at,
-            objective=self.parts.objective,
+            objective=self.parts.trained,
             epochs=self.spec.train.epochs,
             rate=self.parts.rate,
             callbacks=(self._at_start, every("1ep", self._after_epoch)),
             start=Step(start, "ep"),
         )
+        self._write(self.observer.tracker.last_rows())
         finish(self.spec, self.folder, self.parts, self.pruner, self.recorder.records, cut_at=self.cut_at)
+
+    def leave(self) -> None:
+        """Let others go on who wait for the shared beginning; nothing where it is not held."""
+        if self.prefix is not None:
+            self.prefix.release()
+            self.prefix = None
 
     def _resume(self, tell: Callable[[str], None]) -> int:
         """Put the parts into the state of the newest good checkpoint; the epoch it was made after."""
@@ -102,49 +138,63 @@ class _Job:
         records = cast("list[dict[str, float]]", found.facts["records"])
         self.recorder.records = [EpochRecord(**fields) for fields in records]  # pyright: ignore
         state.unpack(found.tensors, self.parts, self.pruner, rounds=self.rounds)
+        self.observer.restore(state.under(state.OBSERVED, found.tensors))
+        state.set_scale(self.parts, found.facts.get("scale"))
+        if "pending" in found.facts:  # trained up to here, and nothing done yet after the epoch
+            self._after_epoch(state.moment(cast("dict[str, object]", found.facts["pending"]), self.parts))
+        else:
+            self.observer.follow(found.epoch)
         return found.epoch
 
     def _at_start(self, now: State) -> None:
         if now.iteration == 0:
             self.listen(Event(self.spec.run_id, "progress", "begins", 0, self.spec.epochs))
-            self._flow(0)
+            self._write(self.observer.dense(0))
+            self._write(self.observer.flow(0))
+            self.observer.follow(0)
 
     def _after_epoch(self, now: State) -> None:
         """Cut where it is time, record the network as it goes on, and save."""
+        self._write(self.observer.followed())
+        if self.prefix is not None and self.rounds == 0 and now.epoch == self.spec.cut_epochs[0]:
+            self.prefix.take(self._checkpoint(now.epoch, pending=state.told(now)), self.folder.rows)
+            self.leave()
+        if self.rounds == 0:
+            self._write(self.observer.dense(now.epoch))
         cut = self._cut(now.epoch)
         self.recorder(now)
-        self.folder.rows.append(recording.epoch_row(self.recorder.records[-1]))
-        if self.spec.record.flow != "none" and (cut or now.epoch % self.spec.record.flow == 0):
-            self._flow(now.epoch)
+        self._write([recording.epoch_row(self.recorder.records[-1])])
+        self._write(self.observer.flow(now.epoch, always=cut))
+        self.observer.follow(now.epoch)
         if cut or now.epoch % self.spec.record.checkpoint == 0 or now.epoch == self.spec.epochs:
-            self._save(now.epoch)
+            self.folder.checkpoints.save(self._checkpoint(now.epoch))
         accuracy = f"test accuracy {self.recorder.records[-1].test_accuracy:.3f}"
         self.listen(Event(self.spec.run_id, "progress", accuracy, now.epoch, self.spec.epochs))
 
     def _cut(self, epoch: int) -> bool:
         plan = self.spec.prune
-        if plan is None or self.pruner is None or self.pruner.done or epoch % Step.parse(plan.every).count:
+        if plan is None or self.pruner is None or self.pruner.done or epoch not in self.spec.cut_epochs:
             return False
-        if self.rounds == 0 and self.spec.record.agreement:
-            self._write(*recording.agreement_rows(self.parts, self.spec.record, epoch, sparsity=plan.sparsity))
-        self._write(*recording.cut_rows(self.parts, self.pruner, epoch))
+        agreement = self.spec.record.agreement
+        if self.rounds == 0 and agreement:
+            self._write(agreement_rows(self.parts, agreement, epoch, sparsity=plan.sparsity))
+        self._write(recording.cut_rows(self.parts, self.pruner, epoch, turn=self.rounds + 1))
         self.rounds, self.cut_at = self.rounds + 1, epoch
         return True
 
-    def _flow(self, epoch: int) -> None:
-        if self.spec.record.flow != "none":
-            self._write(recording.flow_row(self.parts, epoch, fraction=self.spec.record.flow_step))
-
-    def _write(self, *rows: recording.Row) -> None:
+    def _write(self, rows: Iterable[Row]) -> None:
         for row in rows:
             self.folder.rows.append(row)
 
-    def _save(self, epoch: int) -> None:
+    def _checkpoint(self, epoch: int, **more: object) -> Checkpoint:
         masks = self.pruner.masks if self.pruner else None
         facts = {
             "rounds": self.rounds,
             "cut_at": self.cut_at,
             "records": [asdict(record) for record in self.recorder.records],
+            "scale": state.scale_of(self.parts),
+            **more,
         }
         tensors = state.pack(self.parts.model, self.parts.optimizer, masks)
-        self.folder.checkpoints.save(Checkpoint(epoch, tensors, facts))
+        observed = {f"{state.OBSERVED}{name}": value for name, value in self.observer.tensors().items()}
+        return Checkpoint(epoch, {**tensors, **observed}, facts)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +18,13 @@ from flowprune.core.step import Step
 from flowprune.data import Batches, ImageSet
 from flowprune.experiments.spec import PruneSpec, Spec, TrainSpec
 from flowprune.masks import Weights
-from flowprune.measures import Granularity
+from flowprune.measures import MEASURES, Granularity
 from flowprune.objectives import Objective
 from flowprune.prune import Pruner
 from flowprune.schedules.lr import Rate, steps
 from flowprune.structure import Channels
+from flowprune.train import Execution
+from flowprune.train.evaluation import Objective as Loss
 from flowprune.train.evaluation import evaluating
 
 
@@ -32,11 +36,12 @@ class Parts:
         model: Dense, at its initial weights.
         optimizer: Of the model's parameters.
         dataset: On the run's device.
-        objective: Trained on.
+        objective: Of the training, as it is evaluated and recorded.
+        trained: The same, computed in the precision and form that the spec asks of training steps.
         scored: The objective while scoring; differs from ``objective`` in its temperature at most.
         granularity: What a unit is; channels for a dense run, whose agreement of measures may be asked for.
         training: ``training.at(epoch)`` are the batches of an epoch.
-        scoring: The samples that importance is measured on.
+        scoring: The samples that importance is measured on, by round: ``scoring(1)`` for the first.
         observed: The samples that the flow is recorded on.
         rate: The learning rate of a step.
         example_inputs: Two images.
@@ -46,10 +51,11 @@ class Parts:
     optimizer: Optimizer
     dataset: ImageSet
     objective: Objective
+    trained: Loss
     scored: Objective
     granularity: Granularity
     training: Batches
-    scoring: Batches
+    scoring: Callable[[int], Batches]
     observed: Batches
     rate: Rate
     example_inputs: Tensor
@@ -67,25 +73,67 @@ def build(spec: Spec) -> Parts:
     sizes = {name: len(dataset.split(name)) for name in ("train", "valid", "test")}
     if not all(sizes.values()):
         raise invalid("Spec(data.options)", "such that every split has at least one example", sizes)
-    model = build_model(spec, dataset)
+    execution = Execution(**spec.execution.model_dump())
+    model = execution.prepare(build_model(spec, dataset))
     example = dataset.inputs("train")[:2]
     train, cut = spec.train, spec.prune
+    fused = {"fused": True} if spec.device.startswith("cuda") else {}
+    rates = {"lr": train.learning_rate, "momentum": train.momentum, "weight_decay": train.weight_decay}
+    optimizer = SGD(model.parameters(), **rates, **fused)
+    objective = objectives.cross_entropy(temperature=spec.objective.temperature)
     training = data.training_batches(dataset, batch=train.batch, seed=spec.seed)
-    samples = min(cut.samples if cut else spec.record.flow_samples, len(dataset.train))
     observed = min(spec.record.flow_samples, len(dataset.train))
     return Parts(
         model=model,
-        optimizer=SGD(model.parameters(), train.learning_rate, train.momentum, weight_decay=train.weight_decay),
+        optimizer=optimizer,
         dataset=dataset,
-        objective=objectives.cross_entropy(temperature=spec.objective.temperature),
-        scored=objectives.cross_entropy(temperature=(cut and cut.temperature) or spec.objective.temperature),
-        granularity=Weights() if cut and cut.granularity == "weights" else Channels(example_inputs=example),
+        objective=objective,
+        trained=execution.objective(objective, model, optimizer),
+        scored=objectives.cross_entropy(temperature=scoring_temperature(spec)),
+        granularity=_granularity(cut, example),
         training=training,
-        scoring=data.scoring_batches(dataset, samples, seed=spec.seed),
+        scoring=partial(scoring_batches, spec, dataset),
         observed=data.scoring_batches(dataset, observed, seed=derive(spec.seed, "flow")),
         rate=_rate(train, len(training)),
         example_inputs=example,
     )
+
+
+def _granularity(cut: PruneSpec | None, example: Tensor) -> Granularity:
+    if cut is None:
+        return Channels(example_inputs=example)
+    return Weights() if cut.granularity == "weights" else Channels(example_inputs=example, residual=cut.residual)
+
+
+def scoring_temperature(spec: Spec) -> float:
+    """What the logits are divided by while scoring.
+
+    Example:
+        >>> from flowprune.experiments.spec import parse
+        >>> fields = {"model": {"name": "mlp"}, "data": {"name": "digits"}, "objective": {"temperature": 5.0}}
+        >>> grasp = {"measure": "gradient_norm_increase", "temperature": "published"}
+        >>> scoring_temperature(parse(fields)), scoring_temperature(parse({**fields, "prune": grasp}))
+        (5.0, 200.0)
+    """
+    asked = spec.prune.temperature if spec.prune else None
+    if asked == "published" and spec.prune is not None:
+        asked = MEASURES[spec.prune.measure].temperature
+    return spec.objective.temperature if asked is None or asked == "published" else asked
+
+
+def scoring_batches(spec: Spec, dataset: ImageSet, turn: int) -> Batches:
+    """The samples that round ``turn`` is scored on; the same in every round unless the spec asks for others.
+
+    Raises:
+        ValueError: balanced samples are asked for, and a class has too few images.
+    """
+    cut = spec.prune
+    seed = derive(spec.seed, "scoring", turn) if cut and cut.resampled else spec.seed
+    if cut is None or not cut.balanced:
+        samples = min(cut.samples if cut else spec.record.flow_samples, len(dataset.train))
+        return data.scoring_batches(dataset, samples, seed=seed, augment=bool(cut and cut.augmented))
+    samples = max(cut.samples // dataset.num_classes, 1) * dataset.num_classes
+    return data.scoring_batches(dataset, samples, seed=seed, augment=cut.augmented, class_balanced=True)
 
 
 def build_model(spec: Spec, dataset: ImageSet) -> nn.Module:
@@ -129,18 +177,36 @@ def _rate(train: TrainSpec, per_epoch: int) -> Rate:
     return rate
 
 
-def build_pruner(cut: PruneSpec, parts: Parts) -> Pruner:
-    """The pruner of a spec, which observes what E6 and E7 need besides."""
+def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
+    """The pruner of a spec, which observes what the record asks for besides; None for a dense run."""
+    cut = spec.prune
+    if cut is None:
+        return None
+    shape = cut.schedule
+    if spec.reference_compat and cut.residual == "masked" and shape == "rounds":
+        schedule = schedules.rounds_truncated(cut.rounds, sparsity=cut.sparsity)
+    else:
+        schedule = schedules.build(shape, rounds=cut.rounds, sparsity=cut.sparsity)
     return Pruner(
         parts.model,
         parts.optimizer,
         measure=cut.measure,
         granularity=parts.granularity,
         objective=parts.scored,
-        schedule=schedules.build(cut.schedule, rounds=cut.rounds, sparsity=cut.sparsity),
+        schedule=schedule,
         scope=cut.scope,
         floor=None if cut.floor == "none" else cut.floor,
+        protect=cut.protect,
         momentum=cut.momentum,
-        observe=("gradient", "hessian_gradient"),
-        options={"seed": derive(cast(int, parts.scoring.seed), "masks")} if cut.measure == "random" else {},
+        observe=OBSERVED[spec.record.cuts],
+        options={"seed": derive(spec.seed, "masks")} if cut.measure == "random" else {},
+        reference_compat=spec.reference_compat,
     )
+
+
+OBSERVED: Final[Mapping[str, tuple[str, ...]]] = {
+    "gradient_norm": ("gradient", "hessian_gradient"),
+    "loss": ("gradient",),
+    "none": (),
+}
+"""Signals that a cut is predicted with, by what is recorded of it."""

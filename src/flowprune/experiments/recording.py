@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
-from itertools import combinations
+from dataclasses import asdict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowprune.analysis import (
     Flow,
-    agreement,
+    StepChange,
     flow,
     measured_flow,
     predicted_change,
     predicted_gradient_norm_change,
 )
 from flowprune.core.tensors import squared_norm
-from flowprune.core.units import Layout
+from flowprune.data import Batches
+from flowprune.experiments.files import sha256
 from flowprune.experiments.parts import Parts
 from flowprune.experiments.rows import Row
-from flowprune.experiments.spec import RecordSpec
 from flowprune.masks import Masks, expand
-from flowprune.measures import MEASURES, score
 from flowprune.prune import Cut, Pruner
-from flowprune.signals import Signals, gather
+from flowprune.signals import gather
 from flowprune.train import EpochRecord
 
 
@@ -69,60 +67,28 @@ def short_time(at: Flow, fraction: float) -> float:
     return fraction * (at.loss or 1.0) / (at.gradient_norm2 or 1.0)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A granularity whose layout was found before: several measures score the same units."""
-
-    name: str
-    found: Layout | None
-
-    def layout(self, signals: Signals) -> Layout | None:
-        del signals
-        return self.found
+def training_flow_row(change: StepChange, epoch: int) -> Row:
+    """kind="training_flow": the norm over the optimizer's own steps, predicted by E3, corrected, and measured."""
+    return {"kind": "training_flow", "epoch": epoch, **asdict(change)}
 
 
-def agreement_rows(parts: Parts, record: RecordSpec, epoch: int, *, sparsity: float) -> Iterator[Row]:
-    """kind="agreement": how far each pair of measures agrees, before the first cut."""
-    measures = [MEASURES[name] for name in record.agreement]
-    needs = dict.fromkeys(need for measure in measures for need in measure.needs)
-    signals = gather(parts.model, parts.scored, parts.scoring, needs=tuple(needs))
-    units = parts.granularity
-    if units.name != "weights":
-        units = _Known(units.name, units.layout(replace(signals, model=parts.model)))
-    scores = {measure.name: score(measure, signals, units) for measure in measures}
-    for a, b in combinations(scores, 2):
-        found = agreement(scores[a], scores[b], sparsity=sparsity)
-        yield {
-            "kind": "agreement",
-            "round": 1,
-            "epoch": epoch,
-            "a": a,
-            "b": b,
-            "spearman": found.spearman,
-            "pearson": found.pearson,
-            "overlap": found.overlap,
-        }
-
-
-def cut_rows(parts: Parts, pruner: Pruner, epoch: int) -> Iterator[Row]:
+def cut_rows(parts: Parts, pruner: Pruner, epoch: int, *, turn: int) -> Iterator[Row]:
     """Cut once, and tell: kind="cut" with predicted (E6, E7) and measured changes, kind="layer" for each layer.
 
     The measured changes are those of the masked model: removing a channel takes its gradient entries away too,
-    which E7 does not speak of.
+    which E7 does not speak of. What is predicted is what the pruner observes.
     """
-    uncut = deepcopy(parts.model)
-    cut = pruner.step(parts.scoring)
+    batches = parts.scoring(turn)
+    uncut = deepcopy(parts.model) if pruner.rule.observe else None
+    cut = pruner.step(batches)
     if cut is None or pruner.masks is None:
         return
-    yield _cut_row(parts, cut, uncut, epoch)
+    changes = {} if uncut is None else _changes(parts, cut, uncut, batches)
+    yield {**_cut_row(cut, epoch, batches), **changes, "checks": list(cut.checks)}
     yield from _layer_rows(cut, pruner.masks)
 
 
-def _cut_row(parts: Parts, cut: Cut, uncut: nn.Module, epoch: int) -> Row:
-    before = cut.signals
-    after = gather(_masked(uncut, cut.masks), parts.scored, parts.scoring, needs=("gradient",))
-    norm2, norm2_after = squared_norm(before.require("gradient")), squared_norm(after.require("gradient"))
-    loss, loss_after = before.loss or 0.0, after.loss or 0.0
+def _cut_row(cut: Cut, epoch: int, batches: Batches) -> Row:
     return {
         "kind": "cut",
         "round": cut.round,
@@ -131,16 +97,39 @@ def _cut_row(parts: Parts, cut: Cut, uncut: nn.Module, epoch: int) -> Row:
         "achieved_sparsity": cut.achieved,
         "units_before": cut.units_before,
         "units_after": cut.units_after,
-        "loss": loss,
-        "predicted_loss_change": predicted_change(before, cut.masks),
-        "measured_loss_change": loss_after - loss,
-        "gradient_norm2": norm2,
-        "predicted_gradient_norm2_change": predicted_gradient_norm_change(before, cut.masks),
-        "measured_gradient_norm2_change": norm2_after - norm2,
+        "scored_on": index_fingerprint(batches.indices),
         "gather_seconds": cut.gather_seconds,
         "cut_seconds": cut.cut_seconds,
-        "checks": list(cut.checks),
     }
+
+
+def index_fingerprint(indices: Tensor) -> str:
+    """Which images a measure saw: twelve hexadecimal digits of SHA-256 over their positions in the source, in order.
+
+    Example:
+        >>> index_fingerprint(torch.tensor([2, 0])) == index_fingerprint(torch.tensor([0, 2]))
+        False
+    """
+    return sha256(indices.cpu().to(torch.int64).numpy().tobytes())[:12]
+
+
+def _changes(parts: Parts, cut: Cut, uncut: nn.Module, batches: Batches) -> dict[str, float]:
+    """Predicted and measured change of the loss and, where H·g is known, of the squared gradient norm."""
+    before = cut.signals
+    second = before.hessian_gradient is not None
+    after = gather(_masked(uncut, cut.masks), parts.scored, batches, needs=("gradient",))
+    loss = before.loss or 0.0
+    norm2 = squared_norm(before.require("gradient"))
+    changes = {
+        "loss": loss,
+        "predicted_loss_change": predicted_change(before, cut.masks),
+        "measured_loss_change": (after.loss or 0.0) - loss,
+        "gradient_norm2": norm2,
+    }
+    if second:
+        changes["predicted_gradient_norm2_change"] = predicted_gradient_norm_change(before, cut.masks)
+        changes["measured_gradient_norm2_change"] = squared_norm(after.require("gradient")) - norm2
+    return changes
 
 
 def _layer_rows(cut: Cut, masks: Masks) -> Iterator[Row]:

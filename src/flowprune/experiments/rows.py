@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flowprune.experiments.files import sha256
 
-Value = str | int | float | bool | list[str] | None
+Value = str | int | float | bool | list[str] | list[int] | list[float] | None
 Row = Mapping[str, Value]
 
 

@@ -7,124 +7,40 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from flowprune.core.errors import invalid, unknown
 from flowprune.core.step import Step
 from flowprune.data.names import DATASETS
-from flowprune.experiments.frozen import Frozen
 from flowprune.experiments.refusals import lines
+from flowprune.experiments.settings import (
+    DEVICE,
+    RULES,
+    DataSpec,
+    ExecutionSpec,
+    ModelSpec,
+    ObjectiveSpec,
+    Part,
+    PruneSpec,
+    RecordSpec,
+    TrainSpec,
+)
 from flowprune.measures.index import MEASURES
 from flowprune.models.names import MODELS
 from flowprune.schedules import SCHEDULES
 from flowprune.schedules import build as build_schedule
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 """Part of every run's identity. Raise it when the same spec would give other numbers."""
-
-STEP, EPOCHS, DEVICE = r"^\d+(ep|it)$", r"^[1-9]\d*ep$", r"^(cpu|mps|cuda(:\d+)?)$"
-RULES = {
-    STEP: "a number of epochs or iterations such as '80ep' or '500it'",
-    EPOCHS: "a number of epochs, at least one, such as '20ep'",
-    DEVICE: "'cpu', 'cuda', 'cuda:0' (or another number) or 'mps'",
-}
-"""What the patterns ask for, in words."""
-
-StepText = Annotated[str, StringConstraints(pattern=STEP)]
-EpochsText = Annotated[str, StringConstraints(pattern=EPOCHS)]
-Option = bool | int | float | str | tuple[bool | int | float | str, ...]
-
-
-class Part(BaseModel):
-    """A frozen record that refuses unknown fields and values of another type (``"false"`` is no boolean)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class ModelSpec(Part):
-    """Which model: a name of ``MODELS``, and arguments of its builder."""
-
-    name: str
-    options: Frozen[str, Option] = Frozen()
-
-
-class DataSpec(Part):
-    """Which data: a name of ``DATASETS``, and arguments of its builder."""
-
-    name: str
-    options: Frozen[str, Option] = Frozen()
-
-
-class ObjectiveSpec(Part):
-    """Cross-entropy of ``logits / temperature``: trained on and, unless ``prune`` says otherwise, scored with."""
-
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-
-
-class TrainSpec(Part):
-    """Stochastic gradient descent: ``milestones`` maps a step such as ``"80ep"`` to the learning rate from there on."""
-
-    epochs: EpochsText = "20ep"
-    batch: Annotated[int, Field(ge=1)] = 64
-    learning_rate: Annotated[float, Field(gt=0)] = 0.1
-    milestones: Frozen[StepText, Annotated[float, Field(gt=0)]] = Frozen()
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-
-
-class PruneSpec(Part):
-    """Cut ``sparsity`` of the units in ``rounds`` cuts, one after each ``every``.
-
-    Attributes:
-        measure: A name of ``MEASURES``.
-        rounds: How many cuts.
-        sparsity: The fraction of units removed after the last cut, in [0, 1).
-        granularity: ``"channels"`` are removed physically, ``"weights"`` are held at zero.
-        scope: Whether scores compete over the whole model or within each layer.
-        schedule: How the cuts share the sparsity; a name of ``SCHEDULES``.
-        floor: The fraction of each layer's units that is protected, its best-scored ones; ``"auto"`` is 0.05 for
-            channels and none for weights.
-        every: The epochs before each cut.
-        momentum: What becomes of the optimizer's state at a cut: ``"reset"`` drops it, ``"slice"`` keeps the live part.
-        samples: How many training samples the signals are gathered on; the whole split where it holds fewer.
-        temperature: Of the objective while scoring; ``None`` for the objective's own.
-    """
-
-    measure: str
-    rounds: Annotated[int, Field(ge=1)] = 1
-    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
-    granularity: Literal["channels", "weights"] = "channels"
-    scope: Literal["global", "local"] = "global"
-    schedule: str = "rounds"
-    floor: Annotated[float, Field(ge=0, lt=1)] | Literal["auto", "none"] = "auto"
-    every: EpochsText = "1ep"
-    momentum: Literal["slice", "reset"] = "reset"
-    samples: Annotated[int, Field(ge=1)] = 2560
-    temperature: Annotated[float, Field(gt=0)] | None = None
-
-
-class RecordSpec(Part):
-    """What is recorded beside accuracy.
-
-    Attributes:
-        flow: The epochs between two records of the norm and its predicted and measured derivatives, or ``"none"``.
-        flow_samples: The samples they are taken on.
-        flow_step: The measured flow goes forward and back for the time in which the loss falls by this fraction of it.
-        agreement: Measures that are compared with each other before the first cut.
-        checkpoint: The epochs between two checkpoints; there is one after each cut as well.
-    """
-
-    flow: Annotated[int, Field(ge=1)] | Literal["none"] = 1
-    flow_samples: Annotated[int, Field(ge=1)] = 256
-    flow_step: Annotated[float, Field(gt=0)] = 1e-6
-    agreement: tuple[str, ...] = ()
-    checkpoint: Annotated[int, Field(ge=1)] = 5
 
 
 class Spec(Part):
     """One run. ``prune = None`` is the dense run. Nothing in it can be changed, so it can be hashed.
+
+    ``reference_compat`` chooses channels as the founding paper's published code does, its mistakes included, and
+    reports the best test accuracy of any epoch besides, labelled as what it is; see docs/deviations.md.
 
     Example:
         >>> spec = Spec(model=ModelSpec(name="digits_convnet"), data=DataSpec(name="digits"))
@@ -137,11 +53,13 @@ class Spec(Part):
     data: DataSpec
     objective: ObjectiveSpec = ObjectiveSpec()
     train: TrainSpec = TrainSpec()
+    execution: ExecutionSpec = ExecutionSpec()
     prune: PruneSpec | None = None
     record: RecordSpec = RecordSpec()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
     device: Annotated[str, StringConstraints(pattern=DEVICE)] = "cpu"
+    reference_compat: bool = False
 
     @property
     def run_id(self) -> str:
@@ -153,6 +71,14 @@ class Spec(Part):
     def epochs(self) -> int:
         """How many epochs the run has, those with a cut included."""
         return Step.parse(self.train.epochs).count
+
+    @property
+    def cut_epochs(self) -> tuple[int, ...]:
+        """The epochs after which it cuts."""
+        if self.prune is None:
+            return ()
+        start, every = Step.parse(self.prune.start).count, Step.parse(self.prune.every).count
+        return tuple(start + k * every for k in range(1, self.prune.rounds + 1))
 
     @property
     def columns(self) -> dict[str, str | int | float]:
@@ -242,7 +168,7 @@ def _require_sound(where: str, spec: Spec) -> None:
     names: list[tuple[str, str, Mapping[str, object]]] = [
         ("MODELS", spec.model.name, MODELS),
         ("DATASETS", spec.data.name, DATASETS),
-        *(("MEASURES", name, MEASURES) for name in spec.record.agreement),
+        *(("MEASURES", name, MEASURES) for name in (*spec.record.agreement, *spec.record.track.measures)),
     ]
     if spec.prune is not None:
         names += [("MEASURES", spec.prune.measure, MEASURES), ("SCHEDULES", spec.prune.schedule, SCHEDULES)]
@@ -257,9 +183,14 @@ def _require_sound(where: str, spec: Spec) -> None:
     if spec.prune is None:
         return
     build_schedule(spec.prune.schedule, rounds=spec.prune.rounds, sparsity=spec.prune.sparsity)
-    last = spec.prune.rounds * Step.parse(spec.prune.every).count
+    last = spec.cut_epochs[-1]
     if last >= spec.epochs:
-        raise invalid(f"{where}(train.epochs)", f"more than the {last} epochs that the cuts take", spec.train.epochs)
+        todo = "Train longer, or cut in fewer rounds."
+        rule = f"more than the {last} epochs that the cuts take"
+        raise invalid(f"{where}(train.epochs)", rule, spec.train.epochs, todo)
+    if spec.prune.granularity == "weights" and (spec.prune.residual != "coupled" or spec.reference_compat):
+        got = f"prune.residual={spec.prune.residual}, reference_compat={spec.reference_compat}"
+        raise invalid(f"{where}(prune.granularity)", "'channels' with settings of channels", got)
 
 
 def _set(fields: dict[str, object], path: Sequence[str], value: object) -> None:

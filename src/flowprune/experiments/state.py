@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,11 @@ from flowprune.masks import Masks
 from flowprune.measures import Granularity
 from flowprune.prune import Pruner, carry_out_
 from flowprune.signals import Signals, gather
+from flowprune.train import State
+from flowprune.train.loss_scale import LossScale
+from flowprune.train.tally import Tally
 
-MODEL, OPTIMIZER, MASK, RANDOM = "model/", "optimizer/", "mask/", "random"
+MODEL, OPTIMIZER, MASK, OBSERVED, RANDOM = "model/", "optimizer/", "mask/", "observed/", "random"
 
 
 def pack(model: nn.Module, optimizer: Optimizer, masks: Masks | None) -> dict[str, Tensor]:
@@ -41,7 +45,7 @@ def unpack(tensors: Mapping[str, Tensor], parts: Parts, pruner: Pruner | None, *
     Raises:
         PruningError: the tensors are not of this model.
     """
-    kept = _under(MASK, tensors)
+    kept = under(MASK, tensors)
     if kept and pruner is not None:
         masks = original_masks(parts.model, parts.granularity, kept)
         if masks.layout:
@@ -49,11 +53,11 @@ def unpack(tensors: Mapping[str, Tensor], parts: Parts, pruner: Pruner | None, *
             _swap(parts.optimizer, replaced)
         pruner.resume(masks, rounds=rounds)
     try:
-        parts.model.load_state_dict(_under(MODEL, tensors))
+        parts.model.load_state_dict(under(MODEL, tensors))
     except RuntimeError as error:
         raise PruningError(f"The checkpoint must be of this spec's model; it is not: {error}") from None
     params = dict(parts.model.named_parameters())
-    for name, value in _under(OPTIMIZER, tensors).items():
+    for name, value in under(OPTIMIZER, tensors).items():
         owner, _, key = name.rpartition("/")
         param = params[owner]
         parts.optimizer.state[param][key] = value.to(param.device).clone()
@@ -88,8 +92,47 @@ def _swap(optimizer: Optimizer, replaced: Mapping[nn.Parameter, nn.Parameter]) -
         group["params"] = [replaced.get(param, param) for param in group["params"]]
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def told(now: State) -> dict[str, object]:
+    """What is known of the epoch just trained, as JSON can hold it."""
+    tally = now.tally
+    return {
+        "iteration": now.iteration,
+        "per_epoch": now.per_epoch,
+        "total_loss": float(tally.total_loss),
+        "examples": tally.examples,
+        "correct": None if tally.correct is None else int(tally.correct),
+        "last": now.last_loss,
+        "learning_rate": now.learning_rate,
+        "seconds": now.seconds,
+    }
+
+
+def moment(fields: Mapping[str, Any], parts: Parts) -> State:
+    """The moment that :func:`told` told of, with these parts."""
+    correct = None if fields["correct"] is None else torch.tensor(fields["correct"])
+    tally = Tally(fields["total_loss"], fields["examples"], correct)
+    last = None if fields["last"] is None else torch.tensor(fields["last"])
+    where = (fields["iteration"], fields["per_epoch"], tally, last, fields["learning_rate"], fields["seconds"])
+    return State(parts.model, parts.optimizer, *where)
+
+
+def scale_of(parts: Parts) -> list[float] | None:
+    """The state of the loss scaling; None where losses are not scaled."""
+    scale: LossScale | None = getattr(parts.trained, "scale", None)
+    return None if scale is None else [scale.scale, scale.good]
+
+
+def set_scale(parts: Parts, found: object) -> None:
+    """Go on with the loss scaling of :func:`scale_of`."""
+    scale: LossScale | None = getattr(parts.trained, "scale", None)
+    if scale is not None and found is not None:
+        value, good = cast("list[float]", found)
+        scale.scale, scale.good = value, int(good)
 
 
 def _no_objective(forward: object, batch: object) -> Tensor:

@@ -17,10 +17,11 @@ from flowprune.core.errors import invalid
 from flowprune.experiments.events import Event, Listener, warn
 from flowprune.experiments.folder import RunFolder
 from flowprune.experiments.machine import cores, require_machine, require_writable
+from flowprune.experiments.prefix import Prefix, forget
 from flowprune.experiments.spec import Spec
 from flowprune.experiments.worker import said, serve
 
-RUN = "flowprune.experiments.job:run"
+RUN = "flowprune.experiments.job:run_shared"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ def sweep(
     finally:
         for worker in state.workers:
             _dismiss(worker)
+    if not state.failed:
+        forget(root, unique.values())
     done = (RunFolder(root / run) for run in unique if run not in state.failed)
     return Sweep(tuple(done), state.failed)
 
@@ -134,10 +137,27 @@ def _hire(state: _State) -> None:
 
 
 def _assign(state: _State, worker: _Worker) -> None:
-    worker.spec = state.waiting.popleft() if state.waiting else None
+    worker.spec = _next(state)
     if worker.spec is not None:
         state.listen(Event(worker.spec.run_id, "start", total=worker.spec.epochs))
         worker.pipe.send((worker.spec, state.root))
+
+
+def _next(state: _State) -> Spec | None:
+    """The next run: the first that need not wait for a beginning that another process is training just now."""
+    if not state.waiting:
+        return None
+    busy = {prefix.path for worker in state.workers if (prefix := _unstored(worker.spec, state.root))}
+    chosen = next((s for s in state.waiting if (p := _unstored(s, state.root)) is None or p.path not in busy), None)
+    spec = state.waiting[0] if chosen is None else chosen
+    state.waiting.remove(spec)
+    return spec
+
+
+def _unstored(spec: Spec | None, root: Path) -> Prefix | None:
+    """The shared beginning of a run, where it is not there yet."""
+    prefix = None if spec is None else Prefix.of(spec, root)
+    return None if prefix is None or prefix.stored else prefix
 
 
 def _ready(workers: Sequence[_Worker]) -> list[_Worker]:

@@ -27,6 +27,7 @@ class Measure:
         on: What of a unit is read: its producing weights, its norm's scale and shift, or nothing but that it is
             a unit (the contributions are then called with one number per unit in place of the parameters).
         published_as: What the founding paper's code calls it, if anything.
+        temperature: What that code divides the logits by while it scores with it; None for what it trains with.
 
     Example:
         >>> from flowprune.measures import MEASURES
@@ -43,6 +44,7 @@ class Measure:
     source: Source
     on: Literal["weight", "norm", "unit"] = "weight"
     published_as: str | None = None
+    temperature: float | None = None
 
 
 FRAMEWORK = Source("Lubana & Dick", 2021, "A Gradient Flow Framework For Analyzing Network Pruning", arxiv="2009.11839")

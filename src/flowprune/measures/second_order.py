@@ -76,6 +76,7 @@ GRADIENT_NORM_INCREASE = Measure(
     parameter_times_hessian_gradient,
     _GRASP,
     published_as="grasp",
+    temperature=200.0,
 )
 GRADIENT_NORM_PRESERVATION = Measure(
     "gradient_norm_preservation",
@@ -86,6 +87,7 @@ GRADIENT_NORM_PRESERVATION = Measure(
     parameter_times_hessian_gradient,
     FRAMEWORK,
     published_as="grad_preserve",
+    temperature=1.0,
 )
 NORM_ACCELERATION = Measure(
     "norm_acceleration",

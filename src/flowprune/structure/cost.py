@@ -49,6 +49,8 @@ class Cost:
         multiply_adds: Per example (half the FLOPs), of convolutions, linear layers and matrix products;
             biases, norms and activations are not counted, and zeros are multiplied like other numbers. None where
             no inputs were given.
+        live_multiply_adds: The same without filters of convolutions and linear layers that are wholly zero, as masks
+            leave them: what is counted where a filter counts as pruned though nothing became smaller.
         bytes: Of the state dictionary as a safetensors file, buffers included.
         activation_bytes: Per example, of the outputs of all modules without children. None without inputs.
     """
@@ -56,6 +58,7 @@ class Cost:
     parameters: int
     nonzeros: int
     multiply_adds: int | None
+    live_multiply_adds: int | None
     bytes: int
     activation_bytes: int | None
 
@@ -80,26 +83,29 @@ def measure_cost(model: nn.Module, example_inputs: object = None) -> Cost:
         (8, 6, 8)
     """
     require_model("measure_cost", model)
-    multiply_adds, activations = (None, None) if example_inputs is None else _run_counted(model, example_inputs)
+    counted = (None, None, None) if example_inputs is None else _run_counted(model, example_inputs)
+    multiply_adds, live, activations = counted
     params = [p.detach() for p in model.parameters()]
     return Cost(
         parameters=sum(p.numel() for p in params),
         nonzeros=sum(int(torch.count_nonzero(p)) for p in params),
         multiply_adds=multiply_adds,
+        live_multiply_adds=live,
         bytes=file_bytes(model),
         activation_bytes=activations,
     )
 
 
-def _run_counted(model: nn.Module, example_inputs: object) -> tuple[int, int]:
-    """Multiply-adds and activation bytes of one example."""
+def _run_counted(model: nn.Module, example_inputs: object) -> tuple[int, int, int]:
+    """Multiply-adds, those of filters that are not zero, and activation bytes of one example."""
     example = Example.of(example_inputs).copied()
     batch = batch_size(example)
     twin = duplicate(model, "measure_cost").eval()
     counted = _Outputs(twin)
     with random_state_kept(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         example.call(twin)
-    return math.ceil(counter.get_total_flops() / 2 / batch), counted.bytes // batch
+    total = math.ceil(counter.get_total_flops() / 2 / batch)
+    return total, total - counted.idle // batch, counted.bytes // batch
 
 
 def file_bytes(model: nn.Module) -> int:
@@ -140,16 +146,25 @@ def batch_size(example: Example) -> int:
     raise invalid("measure_cost(example_inputs=)", "tensors with a first axis of examples", "none")
 
 
+FILTERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Modules whose weight has a row for each output channel."""
+
+
 class _Outputs:
-    """Adds up the bytes of what leaf modules return."""
+    """Adds up the bytes of what leaf modules return, and the multiply-adds of filters that are wholly zero."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.bytes = 0
+        self.bytes = self.idle = 0
         for module in model.modules():
             if not any(module.children()):
                 module.register_forward_hook(self._note)
 
     def _note(self, module: nn.Module, args: object, output: object) -> None:
-        del module, args
-        if isinstance(output, Tensor):
-            self.bytes += output.numel() * output.element_size()
+        del args
+        if not isinstance(output, Tensor):
+            return
+        self.bytes += output.numel() * output.element_size()
+        if isinstance(module, FILTERS):
+            weight = module.weight.detach().flatten(1)
+            zero = len(weight) - int(weight.count_nonzero(1).count_nonzero())
+            self.idle += output.numel() // len(weight) * weight.shape[1] * zero

@@ -6,7 +6,7 @@ from flowprune.train.callbacks import Callback, at, chain, every
 from flowprune.train.evaluation import Evaluation, evaluate, evaluate_batches
 from flowprune.train.execution import Execution
 from flowprune.train.loop import fit
-from flowprune.train.records import EpochRecord, Recorder, RunRecord, select
+from flowprune.train.records import EpochRecord, Recorder, RunRecord, best_test, select
 from flowprune.train.state import State
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "RunRecord",
     "State",
     "at",
+    "best_test",
     "chain",
     "evaluate",
     "evaluate_batches",

@@ -81,21 +81,31 @@ class Execution:
         call = None if self.compiled == "none" else _compile(model, self.compiled)
         half = None if self.precision == "float32" else PRECISIONS[self.precision]
         scale = LossScale(optimizer) if self.precision == "float16" and optimizer is not None else None
-        return partial(_loss, objective, call, half, scale)
+        return Executed(objective, call, half, scale)
 
 
-def _loss(
-    objective: Objective,
-    call: Callable[..., Any] | None,
-    half: torch.dtype | None,
-    scale: LossScale | None,
-    forward: Callable[..., Any],
-    batch: Any,
-) -> Tensor:
-    if call is not None and isinstance(forward, Forward):
-        forward = forward.via(call)
-    loss = objective(forward if half is None else partial(_in_half, forward, half), batch)
-    return loss if scale is None else scale(loss)
+@dataclass(frozen=True, eq=False)
+class Executed:
+    """An objective as :class:`Execution` computes it.
+
+    Attributes:
+        inner: The objective.
+        call: The compiled model, or None.
+        half: The type of the forward pass, or None for float32.
+        scale: Of the loss in float16; its state belongs to a checkpoint.
+    """
+
+    inner: Objective
+    call: Callable[..., Any] | None
+    half: torch.dtype | None
+    scale: LossScale | None
+
+    def __call__(self, forward: Callable[..., Any], batch: Any) -> Tensor:
+        """The loss of a batch."""
+        if self.call is not None and isinstance(forward, Forward):
+            forward = forward.via(self.call)
+        loss = self.inner(forward if self.half is None else partial(_in_half, forward, self.half), batch)
+        return loss if self.scale is None else self.scale(loss)
 
 
 def _in_half(forward: Callable[..., Any], half: torch.dtype, *inputs: Any, **named: Any) -> Any:

@@ -98,6 +98,19 @@ def select(records: Sequence[EpochRecord], *, after: int = 0) -> RunRecord:
     )
 
 
+def best_test(records: Sequence[EpochRecord]) -> float:
+    """The best test accuracy of any epoch, as some published numbers are: chosen on the test split, so too high.
+
+    Only for comparison with such numbers, and only under this name.
+
+    Example:
+        >>> rows = [EpochRecord(i, i, 1.0, 0.5, 1.0, 0.5, test, 0.1, 2.0) for i, test in [(1, 0.9), (2, 0.8)]]
+        >>> best_test(rows)
+        0.9
+    """
+    return max(record.test_accuracy for record in records)
+
+
 @dataclass(eq=False)
 class Recorder:
     """A callback that keeps an :class:`EpochRecord` per call: ``every("1ep", Recorder(objective, valid, test))``.
