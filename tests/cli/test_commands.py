@@ -57,7 +57,7 @@ def test_list(kind):
         (["sweep", "--preset", "smoke", "--axis", "prune.mesure=fisher"], "Did you mean 'measure'"),
         (["sweep", "--preset", "smoke", "--axis", "seed"], "path=value,value"),
         (["report", "no/such/folder"], "Run something first"),
-        (["score", "--model", "vgg31"], "Did you mean 'vgg13'"),
+        (["score", "--model", "vgg_13"], "Did you mean 'vgg13'"),
         (["score", "--dataset", "digit"], "Did you mean 'digits'"),
         (["score", "--measure", "magnitud"], "Did you mean 'magnitude'"),
         (["score", "--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),

@@ -169,7 +169,7 @@ def test_an_unknown_axis_is_an_error():
 @pytest.mark.parametrize(
     ("changes", "known"),
     [
-        ({"model.name": "vgg31"}, "Did you mean 'vgg13'"),
+        ({"model.name": "vgg_13"}, "Did you mean 'vgg13'"),
         ({"data.name": "digit"}, "Did you mean 'digits'"),
         ({"prune.measure": "magnitud"}, "Did you mean 'magnitude'"),
         ({"prune.schedule": "square"}, "Known: cubic, exponential"),

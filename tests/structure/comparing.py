@@ -10,7 +10,7 @@ from torch import nn
 from tests.structure.removable import IMAGE
 
 
-def randomised(kind, seed=0):
+def randomised(kind, seed=0, image=IMAGE[1:]):
     """A network in double precision whose norms have been used: nothing is zero or one by accident."""
     torch.manual_seed(seed)
     model = kind().double()
@@ -20,12 +20,12 @@ def randomised(kind, seed=0):
                 param.copy_(torch.randn_like(param))
     model.train()
     for _ in range(3):
-        model(torch.randn(4, *IMAGE[1:], dtype=torch.float64))
+        model(torch.randn(4, *image, dtype=torch.float64))
     return model
 
 
-def images(seed=1, count=2):
-    return torch.randn(count, *IMAGE[1:], dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def images(seed=1, count=2, image=IMAGE[1:]):
+    return torch.randn(count, *image, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 class UnitMasks(dict):

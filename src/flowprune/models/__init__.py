@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from flowprune.models.convnet import DigitsConvNet, digits_convnet
     from flowprune.models.mobilenet import MobileNetV1, mobilenet_v1
     from flowprune.models.perceptron import MLP, mlp
+    from flowprune.models.preactivation import PreActivationResNet, preact_resnet18
     from flowprune.models.residual import ResNet, resnet, resnet18, resnet20, resnet32, resnet34, resnet56, resnet110
-    from flowprune.models.vgg import VGG, vgg13
+    from flowprune.models.vgg import VGG, vgg11_plain, vgg13, vgg16, vgg19
 
 __all__ = [
     "MLP",
@@ -20,12 +21,14 @@ __all__ = [
     "VGG",
     "DigitsConvNet",
     "MobileNetV1",
+    "PreActivationResNet",
     "ResNet",
     "build",
     "build_for",
     "digits_convnet",
     "mlp",
     "mobilenet_v1",
+    "preact_resnet18",
     "resnet",
     "resnet18",
     "resnet20",
@@ -33,15 +36,19 @@ __all__ = [
     "resnet34",
     "resnet56",
     "resnet110",
+    "vgg11_plain",
     "vgg13",
+    "vgg16",
+    "vgg19",
 ]
 
 _FILES = {
     "convnet": ("DigitsConvNet", "digits_convnet"),
     "mobilenet": ("MobileNetV1", "mobilenet_v1"),
     "perceptron": ("MLP", "mlp"),
+    "preactivation": ("PreActivationResNet", "preact_resnet18"),
     "residual": ("ResNet", "resnet", "resnet18", "resnet20", "resnet32", "resnet34", "resnet56", "resnet110"),
-    "vgg": ("VGG", "vgg13"),
+    "vgg": ("VGG", "vgg11_plain", "vgg13", "vgg16", "vgg19"),
 }
 __getattr__ = lazy(
     __name__, {name: f"flowprune.models.{file}:{name}" for file, names in _FILES.items() for name in names}

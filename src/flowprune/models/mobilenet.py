@@ -8,8 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from flowprune.models.initial import initial_weights
+from flowprune.models.stems import stem_stride
+from flowprune.models.widths import scale_by
 
-BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
+Block = tuple[int, int]
+"""Width and stride."""
+
+BLOCKS: tuple[Block, ...] = (
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    *((512, 1),) * 5,
+    (1024, 2),
+    (1024, 1),
+)
 """Width and stride of the thirteen blocks."""
 
 
@@ -35,16 +50,28 @@ class Separable(nn.Module):
 
 
 class MobileNetV1(nn.Module):
-    """A 3x3 stem of stride 1, separable blocks, average pool, one linear layer.
+    """A 3x3 stem, separable blocks, average pool, one linear layer.
 
     Shapes: (n, in_channels, height, width) -> (n, num_classes).
+
+    Args:
+        stem_width: The channels of the stem.
+        blocks: Width and stride of each block.
+        num_classes: One logit for each.
+        in_channels: Of the images.
+        stem: The stride of the stem; a name of ``STEMS``.
+
+    Raises:
+        UnknownNameError: an unknown stem; the message lists them.
     """
 
-    def __init__(self, stem: int, blocks: Sequence[tuple[int, int]], *, num_classes: int, in_channels: int) -> None:
+    def __init__(
+        self, stem_width: int, blocks: Sequence[Block], *, num_classes: int, in_channels: int, stem: str = "cifar"
+    ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(in_channels, stem, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(stem)
-        inputs = (stem, *(width for width, _ in blocks))
+        self.stem = nn.Conv2d(in_channels, stem_width, 3, stride=stem_stride(stem), padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(stem_width)
+        inputs = (stem_width, *(width for width, _ in blocks))
         self.blocks = nn.Sequential(
             *(Separable(before, width, stride) for before, (width, stride) in zip(inputs, blocks, strict=False))
         )
@@ -53,19 +80,25 @@ class MobileNetV1(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
-        x = self.blocks(torch.relu(self.norm(self.stem(x))))
-        return self.classifier(torch.flatten(self.pool(x), 1))
+        x = torch.relu(self.norm(self.stem(x)))  # (n, 3, 32, 32) -> (n, 32, 32, 32)
+        x = self.blocks(x)  # (n, 1024, 2, 2)
+        x = torch.flatten(self.pool(x), 1)  # (n, 1024)
+        return self.classifier(x)  # (n, num_classes)
 
 
 def mobilenet_v1(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    stem: int = 32,
-    blocks: Sequence[tuple[int, int]] = BLOCKS,
+    width: float = 1.0,
+    stem: str = "cifar",
+    stem_width: int = 32,
+    blocks: Sequence[Block] = BLOCKS,
     seed: int = 0,
 ) -> MobileNetV1:
     """The MobileNet-V1 of the gradient-flow paper, for 32x32 images.
+
+    ``width`` multiplies the widths of the stem and of all blocks. See :class:`MobileNetV1`.
 
     Source: Lubana & Dick 2021, arXiv 2009.11839; Howard et al. 2017, arXiv 1704.04861.
 
@@ -73,5 +106,7 @@ def mobilenet_v1(
         >>> sum(p.numel() for p in mobilenet_v1(num_classes=100).parameters())
         3309476
     """
+    scaled = scale_by(width)
+    wide = [(scaled(channels), stride) for channels, stride in blocks]
     with initial_weights(seed):
-        return MobileNetV1(stem, tuple(blocks), num_classes=num_classes, in_channels=in_channels)
+        return MobileNetV1(scaled(stem_width), wide, num_classes=num_classes, in_channels=in_channels, stem=stem)

@@ -19,13 +19,17 @@ MODELS: Final[Index[Callable[..., nn.Module]]] = Index(
         "digits_convnet": "flowprune.models.convnet:digits_convnet",
         "mlp": "flowprune.models.perceptron:mlp",
         "mobilenet_v1": "flowprune.models.mobilenet:mobilenet_v1",
+        "preact_resnet18": "flowprune.models.preactivation:preact_resnet18",
         "resnet110": "flowprune.models.residual:resnet110",
         "resnet18": "flowprune.models.residual:resnet18",
         "resnet20": "flowprune.models.residual:resnet20",
         "resnet32": "flowprune.models.residual:resnet32",
         "resnet34": "flowprune.models.residual:resnet34",
         "resnet56": "flowprune.models.residual:resnet56",
+        "vgg11_plain": "flowprune.models.vgg:vgg11_plain",
         "vgg13": "flowprune.models.vgg:vgg13",
+        "vgg16": "flowprune.models.vgg:vgg16",
+        "vgg19": "flowprune.models.vgg:vgg19",
     },
 )
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flowprune.core.errors import unknown
 from flowprune.models.initial import initial_weights
+from flowprune.models.widths import scale_by
 
 ACTIVATIONS: Final[dict[str, Callable[[], nn.Module]]] = {
     "gelu": nn.GELU,
@@ -48,9 +49,12 @@ def mlp(
     *,
     activation: str = "relu",
     bias: bool = True,
+    width: float = 1.0,
     seed: int = 0,
 ) -> MLP:
     """A multi-layer perceptron with hidden layers of the given widths.
+
+    ``width`` multiplies all of ``widths``.
 
     Raises:
         UnknownNameError: an unknown activation.
@@ -59,8 +63,13 @@ def mlp(
         >>> model = mlp(4, (3,), num_classes=2)
         >>> sum(p.numel() for p in model.parameters())  # 4*3 + 3 + 3*2 + 2
         23
+        >>> lenet = mlp(784, (300, 100))
+        >>> sum(p.numel() for p in lenet.parameters() if p.dim() > 1)  # 784*300 + 300*100 + 100*10
+        266200
     """
     if activation not in ACTIVATIONS:
         raise unknown("ACTIVATIONS", activation, ACTIVATIONS)
+    scaled = scale_by(width)
+    hidden = [scaled(channels) for channels in widths]
     with initial_weights(seed):
-        return MLP((in_features, *widths, num_classes), ACTIVATIONS[activation], bias)
+        return MLP((in_features, *hidden, num_classes), ACTIVATIONS[activation], bias)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from flowprune.models.initial import initial_weights
+from flowprune.models.stems import stem_stride
+from flowprune.models.widths import scale_by
 
 Stage = tuple[int, int]
 """Width and number of blocks."""
@@ -36,37 +38,83 @@ class BasicBlock(nn.Module):
         return torch.relu(residual + self.shortcut(x))
 
 
+def residual_stages(block: Callable[[int, int, int], nn.Module], stages: Sequence[Stage]) -> nn.Sequential:
+    """Stages of blocks ``block(in_channels, width, stride)``; each stage but the first halves the image.
+
+    Shapes: (n, width of the first stage, h, w) -> (n, width of the last stage, ceil(h / 2^(stages - 1)), ...).
+
+    Example:
+        >>> residual_stages(BasicBlock, [(4, 1), (8, 2)])(torch.zeros(1, 4, 8, 8)).shape
+        torch.Size([1, 8, 4, 4])
+    """
+    before = stages[0][0]
+    made = nn.Sequential()
+    for i, (width, blocks) in enumerate(stages):
+        stage = nn.Sequential()
+        for j in range(blocks):
+            stage.append(block(before, width, 2 if i > 0 and j == 0 else 1))
+            before = width
+        made.append(stage)
+    return made
+
+
 class ResNet(nn.Module):
     """A 3x3 stem, stages of basic blocks, average pool, one linear layer.
 
-    Each stage but the first halves the image. The stem is as wide as the first stage.
+    Each stage but the first halves the image. The convolution before them is as wide as the first stage.
 
     Shapes: (n, in_channels, height, width) -> (n, num_classes).
+
+    Args:
+        stages: Width and number of blocks of each stage.
+        num_classes: One logit for each.
+        in_channels: Of the images.
+        stem: The stride of the first convolution; a name of ``STEMS``.
+
+    Raises:
+        UnknownNameError: an unknown stem; the message lists them.
     """
 
-    def __init__(self, stages: Sequence[Stage], num_classes: int, in_channels: int) -> None:
+    def __init__(self, stages: Sequence[Stage], num_classes: int, in_channels: int, *, stem: str = "cifar") -> None:
         super().__init__()
-        width = stages[0][0]
-        self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
-        self.stages = nn.Sequential()
-        for i, (stage_width, blocks) in enumerate(stages):
-            stage = nn.Sequential()
-            for j in range(blocks):
-                stage.append(BasicBlock(width, stage_width, stride=2 if i > 0 and j == 0 else 1))
-                width = stage_width
-            self.stages.append(stage)
+        first, last = stages[0][0], stages[-1][0]
+        self.stem = nn.Conv2d(in_channels, first, 3, stride=stem_stride(stem), padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(first)
+        self.stages = residual_stages(BasicBlock, stages)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(width, num_classes)
+        self.classifier = nn.Linear(last, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
-        x = self.stages(torch.relu(self.norm(self.stem(x))))
-        return self.classifier(torch.flatten(self.pool(x), 1))
+        x = torch.relu(self.norm(self.stem(x)))  # (n, 3, 32, 32) -> (n, first width, 32, 32)
+        x = self.stages(x)  # (n, last width, 8, 8) after three stages, 4x4 after four
+        x = torch.flatten(self.pool(x), 1)  # (n, last width)
+        return self.classifier(x)  # (n, num_classes)
 
 
-def resnet(stages: Sequence[Stage], num_classes: int = 10, *, in_channels: int = 3, seed: int = 0) -> ResNet:
+def widened(stages: Sequence[Stage], width: float) -> list[Stage]:
+    """The stages with all widths multiplied.
+
+    Example:
+        >>> widened([(16, 3), (32, 3)], 2.0)
+        [(32, 3), (64, 3)]
+    """
+    scaled = scale_by(width)
+    return [(scaled(channels), blocks) for channels, blocks in stages]
+
+
+def resnet(
+    stages: Sequence[Stage],
+    num_classes: int = 10,
+    *,
+    in_channels: int = 3,
+    width: float = 1.0,
+    stem: str = "cifar",
+    seed: int = 0,
+) -> ResNet:
     """A residual network with these stages, each a width and a number of blocks.
+
+    ``width`` multiplies all hidden widths. See :class:`ResNet` for the other arguments.
 
     Source: He et al. 2016, arXiv 1512.03385; 1x1 shortcuts as in Lubana & Dick 2021, arXiv 2009.11839.
 
@@ -76,53 +124,86 @@ def resnet(stages: Sequence[Stage], num_classes: int = 10, *, in_channels: int =
         torch.Size([1, 2])
     """
     with initial_weights(seed):
-        return ResNet(tuple(stages), num_classes, in_channels)
+        return ResNet(widened(stages, width), num_classes, in_channels, stem=stem)
 
 
 def _thin(blocks: int) -> tuple[Stage, ...]:
     return (16, blocks), (32, blocks), (64, blocks)
 
 
-def resnet20(num_classes: int = 10, in_channels: int = 3, *, seed: int = 0) -> ResNet:
+def resnet20(
+    num_classes: int = 10, in_channels: int = 3, *, width: float = 1.0, stem: str = "cifar", seed: int = 0
+) -> ResNet:
     """Three stages of three blocks, 16, 32 and 64 wide. See :func:`resnet`.
 
     Example:
         >>> sum(p.numel() for p in resnet20().parameters())
         272474
     """
-    return resnet(_thin(3), num_classes, in_channels=in_channels, seed=seed)
+    return resnet(_thin(3), num_classes, in_channels=in_channels, width=width, stem=stem, seed=seed)
 
 
-def resnet32(num_classes: int = 10, in_channels: int = 3, *, seed: int = 0) -> ResNet:
-    """Three stages of five blocks, 16, 32 and 64 wide. See :func:`resnet`."""
-    return resnet(_thin(5), num_classes, in_channels=in_channels, seed=seed)
+def resnet32(
+    num_classes: int = 10, in_channels: int = 3, *, width: float = 1.0, stem: str = "cifar", seed: int = 0
+) -> ResNet:
+    """Three stages of five blocks, 16, 32 and 64 wide. See :func:`resnet`.
+
+    With ``width=2`` it is the ResNet-32 of Wang et al. 2020, arXiv 2002.07376.
+
+    Example:
+        >>> sum(p.numel() for p in resnet32(width=2).parameters() if p.dim() > 1)
+        1855584
+    """
+    return resnet(_thin(5), num_classes, in_channels=in_channels, width=width, stem=stem, seed=seed)
 
 
-def resnet56(num_classes: int = 10, in_channels: int = 3, *, seed: int = 0) -> ResNet:
+def resnet56(
+    num_classes: int = 10, in_channels: int = 3, *, width: float = 1.0, stem: str = "cifar", seed: int = 0
+) -> ResNet:
     """The ResNet-56 of the gradient-flow paper: three stages of nine blocks. See :func:`resnet`.
 
     Example:
         >>> sum(p.numel() for p in resnet56(num_classes=100).parameters())
         861620
     """
-    return resnet(_thin(9), num_classes, in_channels=in_channels, seed=seed)
+    return resnet(_thin(9), num_classes, in_channels=in_channels, width=width, stem=stem, seed=seed)
 
 
-def resnet110(num_classes: int = 10, in_channels: int = 3, *, seed: int = 0) -> ResNet:
-    """Three stages of eighteen blocks, 16, 32 and 64 wide. See :func:`resnet`."""
-    return resnet(_thin(18), num_classes, in_channels=in_channels, seed=seed)
+def resnet110(
+    num_classes: int = 10, in_channels: int = 3, *, width: float = 1.0, stem: str = "cifar", seed: int = 0
+) -> ResNet:
+    """Three stages of eighteen blocks, 16, 32 and 64 wide. See :func:`resnet`.
+
+    Example:
+        >>> sum(p.numel() for p in resnet110().parameters())
+        1730714
+    """
+    return resnet(_thin(18), num_classes, in_channels=in_channels, width=width, stem=stem, seed=seed)
 
 
-def resnet18(num_classes: int = 10, in_channels: int = 3, *, seed: int = 0) -> ResNet:
+def resnet18(
+    num_classes: int = 10, in_channels: int = 3, *, width: float = 1.0, stem: str = "cifar", seed: int = 0
+) -> ResNet:
     """Four stages of two blocks, 64 to 512 wide, with a 3x3 stem and no first pool. See :func:`resnet`.
 
     Example:
         >>> sum(p.numel() for p in resnet18(num_classes=100).parameters())
         11220132
     """
-    return resnet(((64, 2), (128, 2), (256, 2), (512, 2)), num_classes, in_channels=in_channels, seed=seed)
+    return resnet(
+        ((64, 2), (128, 2), (256, 2), (512, 2)), num_classes, in_channels=in_channels, width=width, stem=stem, seed=seed
+    )
 
 
-def resnet34(num_classes: int = 10, in_channels: int = 3, *, seed: int = 0) -> ResNet:
-    """Stages of 3, 4, 6 and 3 blocks, 64 to 512 wide, with a 3x3 stem and no first pool. See :func:`resnet`."""
-    return resnet(((64, 3), (128, 4), (256, 6), (512, 3)), num_classes, in_channels=in_channels, seed=seed)
+def resnet34(
+    num_classes: int = 10, in_channels: int = 3, *, width: float = 1.0, stem: str = "cifar", seed: int = 0
+) -> ResNet:
+    """Stages of 3, 4, 6 and 3 blocks, 64 to 512 wide, with a 3x3 stem and no first pool. See :func:`resnet`.
+
+    Example:
+        >>> sum(p.numel() for p in resnet34(num_classes=100).parameters())
+        21328292
+    """
+    return resnet(
+        ((64, 3), (128, 4), (256, 6), (512, 3)), num_classes, in_channels=in_channels, width=width, stem=stem, seed=seed
+    )
