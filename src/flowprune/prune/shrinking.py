@@ -36,7 +36,14 @@ class Shrinking:
 
     def choose(self, scores: Scores, target: float) -> Masks:
         """Masks of the live channels, after which exactly round(target * n) of the n original ones are gone."""
-        ledger = self._ledger = self._ledger or Ledger.open(scores)
+        self._ledger = self._ledger or Ledger.open(scores)
+        return self._chosen(self._ledger, scores, target)
+
+    def propose(self, scores: Scores, target: float) -> Masks:
+        """What :meth:`choose` would give now; nothing is remembered of it."""
+        return self._chosen(self._ledger or Ledger.open(scores), scores, target)
+
+    def _chosen(self, ledger: Ledger, scores: Scores, target: float) -> Masks:
         ledger.require_same(scores)
         keep = {} if self._floor is None else floors(ledger.sizes, self._floor)
         masks: dict[str, Tensor] = {}
