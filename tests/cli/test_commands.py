@@ -32,7 +32,7 @@ def test_version():
     assert call("--version").output.strip() == __version__
 
 
-@pytest.mark.parametrize("kind", ["models", "datasets", "measures", "objectives", "presets", "schedules"])
+@pytest.mark.parametrize("kind", ["models", "datasets", "measures", "objectives", "presets", "schedules", "events"])
 def test_list(kind):
     import flowprune as fp
 

@@ -18,6 +18,7 @@ KINDS: Index[Mapping[str, object]] = Index(
         "objectives": "flowprune.objectives:OBJECTIVES",
         "presets": "flowprune.experiments.presets:PRESETS",
         "schedules": "flowprune.schedules:SCHEDULES",
+        "events": "flowprune.schedules:EVENTS",
     },
 )
 

@@ -36,6 +36,10 @@ class Masking:
         protect = self._rule.protect
         return select(scores, target, scope=self._rule.scope, min_keep=keep, protect=protect, within=within)
 
+    def propose(self, scores: Scores, target: float) -> Masks:
+        """What :meth:`choose` would give now: the same, since choosing changes nothing here."""
+        return self.choose(scores, target)
+
     def carry_out(self, masks: Masks, target: float, optimizer: Optimizer | None, probe: Any) -> tuple[str, ...]:
         """Apply the masks; the checks that passed."""
         del probe

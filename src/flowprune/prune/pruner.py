@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Unpack
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowprune.core.arguments import call
@@ -21,7 +21,8 @@ from flowprune.prune.masking import Masking
 from flowprune.prune.records import Cut
 from flowprune.prune.rule import Rule, RuleOptions
 from flowprune.prune.shrinking import Shrinking
-from flowprune.schedules import Schedule
+from flowprune.prune.waiting import Waiting
+from flowprune.schedules import Event, Schedule
 from flowprune.signals import Signals, gather
 
 
@@ -32,6 +33,9 @@ class Pruner:
     that the smaller model computes what the masked one does, that the optimizer holds the live parameters and
     state to match, that the sparsity is exact, and, at the next call, that masked weights are still zero.
 
+    With ``when``, calls before the event fires are looks: what the event reads is computed, and the model is left as
+    found. The call in which it fires makes the first cut.
+
     Args:
         model: Cut in place.
         optimizer: Follows the cut; None where there is none.
@@ -39,12 +43,14 @@ class Pruner:
         granularity: ``fp.Weights()`` or ``fp.Channels(example_inputs=x)``.
         objective: As for ``fp.gather``.
         schedule: With its sparsity, e.g. ``fp.schedules.rounds(5, sparsity=0.75)``.
+        when: An event before which nothing is cut, e.g. ``fp.schedules.early_bird()``; None: cut at the first call.
         rule: scope, floor, protect, momentum, observe, mode, options, reference_compat; see
             :class:`~flowprune.prune.rule.Rule`.
 
     Raises:
         UnknownNameError: an unknown measure, scope or way with momentum.
-        ValueError: a schedule without a sparsity, a floor out of range, or an optimizer of another model.
+        ValueError: a schedule without a sparsity, a floor out of range, an optimizer of another model, or an event that
+            has seen a look already or cannot be waited for at this sparsity.
 
     Example:
         >>> import torch, flowprune as fp
@@ -66,6 +72,7 @@ class Pruner:
         granularity: Granularity,
         objective: Any,
         schedule: Schedule,
+        when: Event | None = None,
         **rule: Unpack[RuleOptions],
     ) -> None:
         self._held = frozenset[str]() if optimizer is None else held_names(optimizer, model)
@@ -90,6 +97,9 @@ class Pruner:
             todo = "The published code has no pruning of single weights."
             raise invalid("Pruner(reference_compat=)", "False with a granularity of weights", True, todo)
         self._way = Masking(model, self.rule) if weights else Shrinking(model, self.rule)
+        self._waits = (
+            None if when is None else Waiting(model, when, sparsity=self.targets[-1], granularity=granularity.name)
+        )
 
     @property
     def done(self) -> bool:
@@ -97,15 +107,42 @@ class Pruner:
         return self._round == len(self.targets)
 
     @property
+    def waiting(self) -> bool:
+        """Whether an event has yet to fire before the first cut: "not yet", where :attr:`done` is "no more"."""
+        return self._waits is not None and self._round == 0 and not self._waits.event.fired
+
+    @property
+    def event(self) -> Event | None:
+        """The event as it stands, with its readings; None where none was asked for. Save its ``state()`` to resume."""
+        return None if self._waits is None else self._waits.event
+
+    @property
+    def anchor(self) -> dict[str, Tensor] | None:
+        """The weights that the event counts movement from, those of the first look; None where none does.
+
+        They are the pruner's own copies, on the model's device. Save them with the event's state, and set them after
+        :meth:`resume`.
+        """
+        return None if self._waits is None else self._waits.anchor
+
+    @anchor.setter
+    def anchor(self, weights: Mapping[str, Tensor] | None) -> None:
+        if self._waits is None and weights is not None:
+            raise invalid("Pruner.anchor", "set only where there is an event", list(weights), "Pass Pruner(when=).")
+        if self._waits is not None:
+            self._waits.anchor = weights
+
+    @property
     def masks(self) -> Masks | None:
         """Everything cut so far as masks of the original model; None before the first cut."""
         return self._way.masks
 
-    def step(self, batches: Iterable[Any]) -> Cut | None:
-        """Score on the batches and cut the next round's units; None once all rounds are done.
+    def step(self, batches: Iterable[Any] = ()) -> Cut | None:
+        """Score on the batches and cut the next round's units; None while :attr:`waiting`, and once all is done.
 
         Args:
-            batches: Any iterable of batches; it is read once.
+            batches: Any iterable of batches; it is read once. It may be empty where nothing reads it: a measure
+                without signals, or a look at an event that reads no mask.
 
         Raises:
             PruningError: a check failed, or a layer would be emptied.
@@ -116,26 +153,56 @@ class Pruner:
         if self.done:
             return None
         began = perf_counter()
-        signals = self._gather(batches)
+        found = None
+        observes = self._needs != self.measure.needs
+        if self._waits is not None and self.waiting:
+            if observes and self._waits.reads_mask:
+                batches = list(batches)  # what is observed besides is gathered once it fires
+            found = self._look(self._waits, batches)
+            if self.waiting:
+                return None
+        signals = self._gather(batches, self._needs) if found is None or observes else found[0]
         gathered = perf_counter()
-        scores = score(self.measure, signals, self.granularity, **self.rule.options)
-        cut = self._cut(signals, scores)
+        cut = self._cut(signals, self._score(signals) if found is None else found[1])
         return replace(cut, gather_seconds=gathered - began, cut_seconds=perf_counter() - gathered)
 
-    def resume(self, masks: Masks, *, rounds: int) -> None:
+    def resume(self, masks: Masks | None, *, rounds: int, event: Mapping[str, Any] | None = None) -> None:
         """Go on after ``rounds`` cuts that another pruner did, in a run that was interrupted.
 
         Args:
-            masks: Its :attr:`masks`. With channels, the model has been cut to them already.
+            masks: Its :attr:`masks`. With channels, the model has been cut to them already. None: before the first cut.
             rounds: How many cuts those were.
+            event: What its ``event.state()`` gave; where it still waited for the weights to settle, set
+                :attr:`anchor` after this call.
 
         Raises:
-            ValueError: more rounds than the schedule has.
+            ValueError: more rounds than the schedule has, no masks after a cut, or an event that is not this one, or
+                that had not fired before a cut.
         """
         if not 0 <= rounds <= len(self.targets):
             raise invalid("Pruner.resume(rounds=)", f"between 0 and the schedule's {len(self.targets)}", rounds)
-        self._way.resume(masks)
+        if masks is None and rounds:
+            raise invalid("Pruner.resume(masks=)", f"given after {rounds} cuts", None)
+        if event is not None:
+            self._resume_event(event, rounds)
+        if masks is not None:
+            self._way.resume(masks)
         self._round = rounds
+
+    def _resume_event(self, state: Mapping[str, Any], rounds: int) -> None:
+        if self._waits is None:
+            raise invalid("Pruner.resume(event=)", "None where there is no event", state, "Pass Pruner(when=).")
+        self._waits.resume(state, cut=rounds > 0)
+
+    def _look(self, waits: Waiting, batches: Iterable[Any]) -> tuple[Signals, Scores] | None:
+        """Show the event the model; what it was scored with for that, None where it reads no mask."""
+        if not waits.reads_mask:
+            waits.show(None)
+            return None
+        signals = self._gather(batches, self.measure.needs)
+        scores = self._score(signals)
+        waits.show(self._way.propose(scores, self.targets[-1]))
+        return signals, scores
 
     def _check_optimizer(self) -> tuple[str, ...]:
         """The optimizer holds the live parameters of the names it held when pruning began, with state to match."""
@@ -146,15 +213,18 @@ class Pruner:
         assert_live(self.optimizer, self.model, held=self._held, foreign=foreign)
         return ("live optimizer",)
 
-    def _gather(self, batches: Iterable[Any]) -> Signals:
+    def _gather(self, batches: Iterable[Any], needs: Sequence[str]) -> Signals:
         """The signals, with example inputs for the probe also where no batch had to be run."""
-        if self._needs:
-            return gather(self.model, self.objective, batches, needs=self._needs, mode=self.rule.mode)
+        if needs:
+            return gather(self.model, self.objective, batches, needs=needs, mode=self.rule.mode)
         example = getattr(self.granularity, "example_inputs", None)
         if example is None:
             first = next(iter(batches), None)
             example = None if first is None else inputs_of(first)
         return replace(gather(self.model, self.objective, (), needs=()), example_inputs=probe_of(example))
+
+    def _score(self, signals: Signals) -> Scores:
+        return score(self.measure, signals, self.granularity, **self.rule.options)
 
     def _cut(self, signals: Signals, scores: Scores) -> Cut:
         target = self.targets[self._round]

@@ -38,7 +38,14 @@ class Shrinking:
 
     def choose(self, scores: Scores, target: float) -> Masks:
         """Masks of the units present, after which exactly round(target * n) of the n original ones are cut."""
-        ledger = self._ledger = self._ledger or Ledger.open(scores)
+        self._ledger = self._ledger or Ledger.open(scores)
+        return self._chosen(self._ledger, scores, target)
+
+    def propose(self, scores: Scores, target: float) -> Masks:
+        """What :meth:`choose` would give now; nothing is remembered of it."""
+        return self._chosen(self._ledger or Ledger.open(scores), scores, target)
+
+    def _chosen(self, ledger: Ledger, scores: Scores, target: float) -> Masks:
         ledger.require_same(scores)
         masks: dict[str, Tensor] = {}
         for names in self._pools(list(scores)):

@@ -1,0 +1,1 @@
+"""How important whole components of a network are, followed over training."""

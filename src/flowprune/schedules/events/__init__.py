@@ -1,0 +1,1 @@
+"""When to make the first cut: immutable state machines that are shown looks, without torch."""
