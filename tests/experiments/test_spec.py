@@ -52,6 +52,9 @@ def other(value):
 
 
 OTHERWISE = {
+    "prune.when": "stable_structure",
+    "prune.when_options": {"looks": 2},
+    "prune.latest": 3,
     "prune.protect": ["stem.*"],
     "record.agreement": ["magnitude"],
     "record.scatter.epochs": [3],

@@ -215,3 +215,13 @@ def test_a_measure_that_needs_signals_needs_an_objective() -> None:
     with pytest.raises(ValueError, match=r"Pruner\(objective=\) must be given"):
         fp.Pruner(convnet(), None, measure="fisher", granularity=fp.Weights(), objective=None,
                   schedule=fp.schedules.rounds(1, sparsity=0.5))  # fmt: skip
+
+
+@pytest.mark.parametrize("granularity", [fp.Channels(example_inputs=batches(1)[0][0]), fp.Weights()])
+def test_more_rounds_than_units_are_refused_before_anything_is_cut(granularity) -> None:
+    model = convnet()
+    before = copy.deepcopy(model.state_dict())
+    pruner = pruner_of(model, None, granularity=granularity, rounds=5000, sparsity=0.5)
+    with pytest.raises(ValueError, match=r"units are to go; got '5000 rounds'"):
+        pruner.step(batches())
+    assert all(torch.equal(a, before[name]) for name, a in model.state_dict().items())

@@ -137,7 +137,7 @@ class _Job:
         self.rounds, self.cut_at = cast(int, found.facts["rounds"]), cast(int, found.facts["cut_at"])
         records = cast("list[dict[str, float]]", found.facts["records"])
         self.recorder.records = [EpochRecord(**fields) for fields in records]  # pyright: ignore
-        state.unpack(found.tensors, self.parts, self.pruner, rounds=self.rounds)
+        state.unpack(found.tensors, self.parts, self.pruner, rounds=self.rounds, event=found.facts.get("event"))
         self.observer.restore(state.under(state.OBSERVED, found.tensors))
         state.set_scale(self.parts, found.facts.get("scale"))
         if "pending" in found.facts:  # trained up to here, and nothing done yet after the epoch
@@ -156,7 +156,7 @@ class _Job:
     def _after_epoch(self, now: State) -> None:
         """Cut where it is time, record the network as it goes on, and save."""
         self._write(self.observer.followed())
-        if self.prefix is not None and self.rounds == 0 and now.epoch == self.spec.cut_epochs[0]:
+        if self.prefix is not None and now.epoch == self.spec.first_cut:
             self.prefix.take(self._checkpoint(now.epoch, pending=state.told(now)), self.folder.rows)
             self.leave()
         if self.rounds == 0:
@@ -173,12 +173,14 @@ class _Job:
 
     def _cut(self, epoch: int) -> bool:
         plan = self.spec.prune
-        if plan is None or self.pruner is None or self.pruner.done or epoch not in self.spec.cut_epochs:
+        if plan is None or self.pruner is None or self.pruner.done or not self.spec.may_cut(epoch):
             return False
         agreement = self.spec.record.agreement
-        if self.rounds == 0 and agreement:
+        if epoch == self.spec.first_cut and agreement:
             self._write(agreement_rows(self.parts, agreement, epoch, sparsity=plan.sparsity))
         self._write(recording.cut_rows(self.parts, self.pruner, epoch, turn=self.rounds + 1))
+        if self.pruner.waiting:
+            return False
         self.rounds, self.cut_at = self.rounds + 1, epoch
         return True
 
@@ -193,8 +195,10 @@ class _Job:
             "cut_at": self.cut_at,
             "records": [asdict(record) for record in self.recorder.records],
             "scale": state.scale_of(self.parts),
+            "event": self.pruner.event.state() if self.pruner and self.pruner.event else None,
             **more,
         }
-        tensors = state.pack(self.parts.model, self.parts.optimizer, masks)
+        anchor = self.pruner.anchor if self.pruner else None
+        tensors = state.pack(self.parts.model, self.parts.optimizer, masks, anchor)
         observed = {f"{state.OBSERVED}{name}": value for name, value in self.observer.tensors().items()}
         return Checkpoint(epoch, {**tensors, **observed}, facts)

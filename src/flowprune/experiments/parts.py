@@ -187,6 +187,9 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
         schedule = schedules.rounds_truncated(cut.rounds, sparsity=cut.sparsity)
     else:
         schedule = schedules.build(shape, rounds=cut.rounds, sparsity=cut.sparsity)
+    event = None
+    if cut.when is not None:
+        event = schedules.at_latest(schedules.build_event(cut.when, **cut.when_options), spec.latest)
     return Pruner(
         parts.model,
         parts.optimizer,
@@ -194,6 +197,7 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
         granularity=parts.granularity,
         objective=parts.scored,
         schedule=schedule,
+        when=event,
         scope=cut.scope,
         floor=None if cut.floor == "none" else cut.floor,
         protect=cut.protect,

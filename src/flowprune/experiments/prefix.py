@@ -39,9 +39,9 @@ def identity(spec: Spec) -> str | None:
         >>> identity(base) == identity(override(base, {"seed": 1}))
         False
     """
-    if not spec.cut_epochs:
+    epochs = spec.first_cut
+    if epochs is None:
         return None
-    epochs = spec.cut_epochs[0]
     fields = spec.model_dump(mode="json")
     train, record = fields["train"], fields["record"]
     # A milestone after the prefix changes nothing in it; one in iterations may lie anywhere.

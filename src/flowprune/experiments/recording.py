@@ -24,6 +24,7 @@ from flowprune.experiments.parts import Parts
 from flowprune.experiments.rows import Row
 from flowprune.masks import Masks, expand
 from flowprune.prune import Cut, Pruner
+from flowprune.schedules import Event
 from flowprune.signals import gather
 from flowprune.train import EpochRecord
 
@@ -80,12 +81,28 @@ def cut_rows(parts: Parts, pruner: Pruner, epoch: int, *, turn: int) -> Iterator
     """
     batches = parts.scoring(turn)
     uncut = deepcopy(parts.model) if pruner.rule.observe else None
+    waited = pruner.waiting
     cut = pruner.step(batches)
+    if waited and pruner.event is not None:
+        yield look_row(pruner.event, epoch)
     if cut is None or pruner.masks is None:
         return
     changes = {} if uncut is None else _changes(parts, cut, uncut, batches)
     yield {**_cut_row(cut, epoch, batches), **changes, "checks": list(cut.checks)}
     yield from _layer_rows(cut, pruner.masks)
+
+
+def look_row(event: Event, epoch: int) -> Row:
+    """kind="look": what the event that the first cut waits for made of the network after an epoch."""
+    value, threshold, fired = event.readings[-1]
+    return {
+        "kind": "look",
+        "epoch": epoch,
+        "event": event.name,
+        "value": value,
+        "threshold": threshold,
+        "fired": fired,
+    }
 
 
 def _cut_row(cut: Cut, epoch: int, batches: Batches) -> Row:

@@ -92,6 +92,11 @@ class PruneSpec(Part):
         protect: Patterns of layers of which nothing is cut; they count in the denominator.
         start: Dense epochs before the rounds begin.
         every: The epochs before each cut.
+        when: An event before which nothing is cut, shown the network after each ``every``: a name of ``EVENTS``; None:
+            the first cut comes after the first ``every``.
+        when_options: Arguments of its builder.
+        latest: After how many looks at the event the first cut comes in any case; ``"auto"``: as late as the epochs
+            allow.
         momentum: What becomes of the optimizer's state at a cut: ``"reset"`` drops it, ``"slice"`` keeps the live part.
         samples: How many training samples the signals are gathered on; the whole split where it holds fewer.
         balanced: Whether they are equally many of each class, ``samples / classes`` of them.
@@ -112,6 +117,9 @@ class PruneSpec(Part):
     protect: tuple[str, ...] = ()
     start: AnyEpochsText = "0ep"
     every: EpochsText = "1ep"
+    when: str | None = None
+    when_options: Frozen[str, Option] = Frozen()
+    latest: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     momentum: Literal["slice", "reset"] = "reset"
     samples: Annotated[int, Field(ge=1)] = 2560
     balanced: bool = False

@@ -29,7 +29,7 @@ from flowprune.experiments.settings import (
 )
 from flowprune.measures.index import MEASURES
 from flowprune.models.names import MODELS
-from flowprune.schedules import SCHEDULES
+from flowprune.schedules import EVENTS, SCHEDULES, build_event
 from flowprune.schedules import build as build_schedule
 
 SPEC_VERSION = 2
@@ -73,12 +73,35 @@ class Spec(Part):
         return Step.parse(self.train.epochs).count
 
     @property
-    def cut_epochs(self) -> tuple[int, ...]:
-        """The epochs after which it cuts."""
+    def first_cut(self) -> int | None:
+        """The epoch after which the first cut is made, or the event it waits for is first looked at; None for none."""
         if self.prune is None:
-            return ()
+            return None
+        return Step.parse(self.prune.start).count + Step.parse(self.prune.every).count
+
+    @property
+    def latest(self) -> int:
+        """After how many looks the first cut is made at the latest: 1 without an event to wait for."""
+        if self.prune is None or self.prune.when is None:
+            return 1
+        if self.prune.latest != "auto":
+            return self.prune.latest
         start, every = Step.parse(self.prune.start).count, Step.parse(self.prune.every).count
-        return tuple(start + k * every for k in range(1, self.prune.rounds + 1))
+        return (self.epochs - 1 - start) // every - self.prune.rounds + 1
+
+    @property
+    def last_cut(self) -> int:
+        """The epoch after which the last cut is made at the latest; 0 where nothing is cut."""
+        if self.prune is None:
+            return 0
+        start, every = Step.parse(self.prune.start).count, Step.parse(self.prune.every).count
+        return start + (self.latest + self.prune.rounds - 1) * every
+
+    def may_cut(self, epoch: int) -> bool:
+        """Whether a cut may be made after this epoch: it is one of those between the first and the last."""
+        if self.prune is None or self.first_cut is None:
+            return False
+        return epoch >= self.first_cut and (epoch - self.first_cut) % Step.parse(self.prune.every).count == 0
 
     @property
     def columns(self) -> dict[str, str | int | float]:
@@ -172,6 +195,7 @@ def _require_sound(where: str, spec: Spec) -> None:
     ]
     if spec.prune is not None:
         names += [("MEASURES", spec.prune.measure, MEASURES), ("SCHEDULES", spec.prune.schedule, SCHEDULES)]
+        names += [("EVENTS", spec.prune.when, EVENTS)] if spec.prune.when is not None else []
     for title, name, index in names:
         if name not in index:
             raise unknown(f"{where}: {title}", name, index)
@@ -183,10 +207,12 @@ def _require_sound(where: str, spec: Spec) -> None:
     if spec.prune is None:
         return
     build_schedule(spec.prune.schedule, rounds=spec.prune.rounds, sparsity=spec.prune.sparsity)
-    last = spec.cut_epochs[-1]
-    if last >= spec.epochs:
+    if spec.prune.when is not None:
+        build_event(spec.prune.when, **spec.prune.when_options)
+    last = spec.last_cut
+    if last >= spec.epochs or spec.latest < 1:
         todo = "Train longer, or cut in fewer rounds."
-        rule = f"more than the {last} epochs that the cuts take"
+        rule = f"more than the {max(last, spec.prune.rounds)} epochs that the cuts take"
         raise invalid(f"{where}(train.epochs)", rule, spec.train.epochs, todo)
     if spec.prune.granularity == "weights" and (spec.prune.residual != "coupled" or spec.reference_compat):
         got = f"prune.residual={spec.prune.residual}, reference_compat={spec.reference_compat}"

@@ -20,11 +20,14 @@ from flowprune.train import State
 from flowprune.train.loss_scale import LossScale
 from flowprune.train.tally import Tally
 
-MODEL, OPTIMIZER, MASK, OBSERVED, RANDOM = "model/", "optimizer/", "mask/", "observed/", "random"
+MODEL, OPTIMIZER, MASK, OBSERVED = "model/", "optimizer/", "mask/", "observed/"
+ANCHOR, RANDOM = "anchor/", "random"
 
 
-def pack(model: nn.Module, optimizer: Optimizer, masks: Masks | None) -> dict[str, Tensor]:
-    """Everything that the run goes on from: weights and buffers, optimizer state by parameter name, masks.
+def pack(
+    model: nn.Module, optimizer: Optimizer, masks: Masks | None, anchor: Mapping[str, Tensor] | None
+) -> dict[str, Tensor]:
+    """Everything that the run goes on from: weights and buffers, optimizer state by parameter name, masks, anchor.
 
     The masks are in coordinates of the dense model, the rest is as small as the model is now.
     """
@@ -36,22 +39,30 @@ def pack(model: nn.Module, optimizer: Optimizer, masks: Masks | None) -> dict[st
                 tensors[f"{OPTIMIZER}{names[id(param)]}/{key}"] = value
     for name, mask in (masks or {}).items():
         tensors[f"{MASK}{name}"] = mask
+    for name, value in (anchor or {}).items():
+        tensors[f"{ANCHOR}{name}"] = value
     return {**tensors, RANDOM: torch.get_rng_state()}
 
 
-def unpack(tensors: Mapping[str, Tensor], parts: Parts, pruner: Pruner | None, *, rounds: int) -> None:
+def unpack(
+    tensors: Mapping[str, Tensor], parts: Parts, pruner: Pruner | None, *, rounds: int, event: object = None
+) -> None:
     """Put freshly built parts into the state of ``tensors``: cut first, then every value by name.
+
+    ``event`` is the state of what the first cut waits for.
 
     Raises:
         PruningError: the tensors are not of this model.
     """
-    kept = under(MASK, tensors)
+    kept, masks = under(MASK, tensors), None
     if kept and pruner is not None:
         masks = original_masks(parts.model, parts.granularity, kept)
         if masks.layout:
             replaced = shrink(parts.model, masks)
             _swap(parts.optimizer, replaced)
-        pruner.resume(masks, rounds=rounds)
+    if pruner is not None:
+        pruner.resume(masks, rounds=rounds, event=cast("Mapping[str, Any] | None", event))
+        pruner.anchor = under(ANCHOR, tensors) or None
     try:
         parts.model.load_state_dict(under(MODEL, tensors))
     except RuntimeError as error:

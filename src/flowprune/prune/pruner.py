@@ -204,6 +204,13 @@ class Pruner:
         waits.show(self._way.propose(scores, self.targets[-1]))
         return signals, scores
 
+    def _require_units(self, total: int) -> None:
+        """Raise where there are more rounds than units to cut in them."""
+        rounds, removed = len(self.targets), round(self.targets[-1] * total)
+        if rounds > max(removed, 1):
+            rule = f"one of at most {max(removed, 1)} rounds, as {removed} of {total} units are to go"
+            raise invalid("Pruner(schedule=)", rule, f"{rounds} rounds", "Cut in fewer rounds, or cut more.")
+
     def _check_optimizer(self) -> tuple[str, ...]:
         """The optimizer holds the live parameters of the names it held when pruning began, with state to match."""
         if self.optimizer is None:
@@ -230,6 +237,7 @@ class Pruner:
         target = self.targets[self._round]
         masks = self._way.choose(scores, target)
         total, before, after = self._way.counts(masks)
+        self._require_units(total)
         hits = self._way.floor_hits(masks)
         example = getattr(self.granularity, "example_inputs", None)
         probe = probe_of(signals.example_inputs if example is None else example)
