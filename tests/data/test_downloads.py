@@ -105,12 +105,23 @@ def test_a_server_that_breaks_off_and_knows_no_ranges_is_given_up(server, tmp_pa
     assert len(server.asked) == 2
 
 
-def test_a_server_that_sends_another_part_is_not_believed(server, tmp_path):
-    server.offset = 7
+@pytest.mark.parametrize("offset", [7, -7, 10**7])
+def test_a_server_that_sends_another_part_is_asked_for_the_whole(server, tmp_path, offset):
+    server.offset = offset
     (tmp_path / "a.bin.part").write_bytes(CONTENT[:1_000_000])
+    fetch(remote(server, "/a.bin"), tmp_path / "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert server.asked == [("/a.bin", "bytes=1000000-"), ("/a.bin", None)]
+
+
+def test_a_damaged_part_is_told_once_and_then_forgotten(server, tmp_path):
+    (tmp_path / "a.bin.part").write_bytes(b"?" * 1_000_000)
+    what = remote(server, "/a.bin")
     with pytest.raises(ValueError, match="must be of the sha256"):
-        fetch(remote(server, "/a.bin"), tmp_path / "a.bin")
+        fetch(what, tmp_path / "a.bin")
     assert list(tmp_path.iterdir()) == []
+    fetch(what, tmp_path / "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])

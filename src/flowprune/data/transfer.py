@@ -25,7 +25,7 @@ PATIENCE = 10.0
 BLOCK = 1 << 20
 NETWORK = (URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 """What goes wrong on the way, in contrast to a full disk or a folder that cannot be written."""
-RANGE_NOT_SATISFIABLE = 416
+PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 206, 416
 
 
 @dataclass(frozen=True)
@@ -103,18 +103,11 @@ def _receive(remote: Remote, part: Path, listen: Listener) -> None:
     """Add to a part what it lacks, or write it anew where the server does not send the rest alone."""
     if _size(part) > remote.size:
         part.unlink()
-    begin = _size(part)
-    try:
-        answer = _ask(remote.url, begin)
-    except HTTPError as error:
-        if error.code != RANGE_NOT_SATISFIABLE:
-            raise
-        part.unlink()  # the file on the server is shorter than the part
-        begin, answer = 0, _ask(remote.url, 0)
+    begin, answer = _rest(remote.url, _size(part))
     part.parent.mkdir(parents=True, exist_ok=True)  # not before there is something to put into it
     with answer, part.open("ab") as file:
-        done = begin if _continues(answer, begin) else 0
-        file.truncate(done)
+        file.truncate(begin)
+        done = begin
         length = answer.headers.get("Content-Length")
         end = done + int(length) if length else None
         listen(Download(remote.name, done, remote.size))
@@ -129,10 +122,21 @@ def _receive(remote: Remote, part: Path, listen: Listener) -> None:
         raise ConnectionError(f"the connection ended after {done:,} of {end:,} bytes")
 
 
-def _continues(answer: HTTPResponse, begin: int) -> bool:
-    """Whether an answer holds the rest of the file from byte ``begin`` on."""
+def _rest(url: str, begin: int) -> tuple[int, HTTPResponse]:
+    """The rest of a file from byte ``begin`` on or, from a server that does not send it, the whole from 0 on."""
+    try:
+        answer = _ask(url, begin)
+    except HTTPError as error:
+        if error.code != RANGE_NOT_SATISFIABLE:
+            raise
+        return 0, _ask(url, 0)  # the file on the server is not longer than the part
+    if answer.status != PARTIAL_CONTENT:
+        return 0, answer
     found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-    return answer.status == 206 and found is not None and int(found[1]) == begin
+    if found is not None and int(found[1]) == begin:
+        return begin, answer
+    answer.close()  # another part than was asked for
+    return 0, _ask(url, 0)
 
 
 def _ask(url: str, begin: int) -> HTTPResponse:
