@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pytest
 import torch
 
-from flowprune.data import Augment, Batches, ImageSet, batches, digits, gaussians, scoring_batches, training_batches
+from flowprune.core.errors import UnknownNameError
+from flowprune.data import (
+    Augment,
+    Batches,
+    ImageSet,
+    Split,
+    batches,
+    digits,
+    gaussians,
+    scoring_batches,
+    training_batches,
+)
 from flowprune.data.augmentation import Shifts, crop, draw, padded
 
 CPU = torch.device("cpu")
@@ -225,6 +237,39 @@ def test_balanced_sample_has_at_least_its_share_or_says_why_not():
     assert scoring_batches(dataset, samples=101, class_balanced=True).labels.bincount().tolist() == [11] * 10
     with pytest.raises(ValueError, match=f"at most {fewest} times the 10 classes, as class . has no more images"):
         scoring_batches(dataset, samples=10 * fewest + 1, class_balanced=True)
+
+
+def of_each(*counts: int) -> ImageSet:
+    """A dataset with so many training images of each class."""
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    train = Split(torch.zeros(len(labels), 1, 2, 2), labels, torch.arange(len(labels)))
+    return replace(gaussians(num_classes=len(counts)), train=train)
+
+
+@pytest.mark.parametrize("short", ["refuse", "take"])
+def test_a_class_of_exactly_as_many_as_wanted_is_taken_whole(short):
+    """Q13: the reference sampler needed one image more than it took of each class, and ended in StopIteration."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = scoring_batches(of_each(5, 5, 9), samples=15, class_balanced=True, short=short)
+        everything = scoring_batches(of_each(5, 5, 5), samples=15, class_balanced=True, short=short)
+    assert data.labels.bincount().tolist() == [5, 5, 5]
+    assert sorted(everything.indices.tolist()) == list(range(15))
+
+
+def test_short_classes_are_refused_or_taken_with_a_warning_that_names_them():
+    dataset = of_each(5, 2, 9, 0)
+    with pytest.raises(ValueError, match=r"at most 0 times the 4 classes, as class 3 .*got 16\. .*short='take'"):
+        scoring_batches(dataset, samples=16, class_balanced=True)
+    with pytest.warns(UserWarning, match="all there is of 2 classes, 4 wanted: class 1 has 2, class 3 has 0"):
+        data = scoring_batches(dataset, samples=16, class_balanced=True, short="take")
+    assert data.labels.bincount(minlength=4).tolist() == [4, 2, 4, 0]
+    same = scoring_batches(dataset, samples=8, class_balanced=False, short="take")
+    assert torch.equal(same.indices, scoring_batches(dataset, samples=8).indices)
+    with pytest.warns(UserWarning, match="takes all 16 training images, 17 wanted"):
+        assert len(scoring_batches(dataset, samples=17, short="take").labels) == 16
+    with pytest.raises(UnknownNameError, match="Known: refuse, take"):
+        scoring_batches(dataset, samples=8, short="some")
 
 
 @pytest.mark.parametrize("samples", [0, 1259])

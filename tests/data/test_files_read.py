@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from flowprune.data import cifar10, cifar100, mnist
+from flowprune.core.errors import UnknownNameError
+from flowprune.data import cifar10, cifar100, fashion_mnist, mnist, tiny_imagenet
 from flowprune.data.files import VARIABLE
-
-GENERATOR = np.random.default_rng(0)
-
-
-def rows(n: int) -> np.ndarray:
-    return GENERATOR.integers(0, 256, (n, 3072), dtype=np.uint8)
-
-
-def write(path: Path, content: object, protocol: int = 4) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pickle.dumps(content, protocol=protocol))
-
-
-def fake_cifar10(root: Path, protocol: int = 4) -> np.ndarray:
-    data, labels = rows(50), (np.arange(50) % 10).tolist()
-    for i in range(5):
-        part = slice(10 * i, 10 * i + 10)
-        content = {b"data": data[part], b"labels": labels[part]}
-        write(root / "cifar-10-batches-py" / f"data_batch_{i + 1}", content, protocol)
-    write(root / "cifar-10-batches-py" / "test_batch", {"data": data[:10], "labels": labels[:10]}, protocol)
-    return data
+from flowprune.data.idx import BEGINNINGS
+from tests.data import publish
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_cifar10_is_read_in_planes_and_in_order(tmp_path, protocol):
-    data = fake_cifar10(tmp_path, protocol)
+    data = publish.cifar10(tmp_path, protocol)
     dataset = cifar10(tmp_path, valid=0.2)
     assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (40, 10, 10)
     assert (dataset.shape, dataset.num_classes) == ((3, 32, 32), 10)
@@ -51,7 +30,7 @@ def test_cifar10_is_read_in_planes_and_in_order(tmp_path, protocol):
 
 
 def test_cifar10_folder_may_be_named_itself_or_by_the_variable(tmp_path, monkeypatch):
-    fake_cifar10(tmp_path)
+    publish.cifar10(tmp_path)
     named = cifar10(tmp_path).fingerprint
     assert cifar10(tmp_path / "cifar-10-batches-py").fingerprint == named
     monkeypatch.setenv(VARIABLE, str(tmp_path))
@@ -59,7 +38,7 @@ def test_cifar10_folder_may_be_named_itself_or_by_the_variable(tmp_path, monkeyp
 
 
 def test_cifar10_samples_are_stratified(tmp_path):
-    fake_cifar10(tmp_path)
+    publish.cifar10(tmp_path)
     dataset = cifar10(tmp_path, train_samples=30, test_samples=10, valid=1 / 3)
     assert dataset.train.labels.bincount().tolist() == [2] * 10
     assert len(dataset.valid) == 10
@@ -67,79 +46,117 @@ def test_cifar10_samples_are_stratified(tmp_path):
         cifar10(tmp_path, train_samples=51)
 
 
-def test_cifar100_reads_fine_labels(tmp_path):
-    fine, coarse = list(range(100)), [label // 5 for label in range(100)]
-    for name in ("train", "test"):
-        content = {"data": rows(100), "fine_labels": fine, "coarse_labels": coarse}
-        write(tmp_path / "cifar-100-python" / name, content)
-    dataset = cifar100(tmp_path, valid=0.0)
-    assert (dataset.num_classes, len(dataset.train), len(dataset.test)) == (100, 100, 100)
-    assert dataset.train.labels.tolist() == fine
+def test_cifar10_reads_the_binary_version_alike(tmp_path):
+    data = publish.cifar10(tmp_path / "python")
+    folder = publish.cifar10_binary(tmp_path / "binary", data)
+    assert cifar10(tmp_path / "binary").fingerprint == cifar10(tmp_path / "python").fingerprint
+    assert cifar10(folder).fingerprint == cifar10(tmp_path / "python").fingerprint
 
 
-def test_a_pickle_that_asks_for_code_is_refused(tmp_path):
-    fake_cifar10(tmp_path)
-    write(tmp_path / "cifar-10-batches-py" / "test_batch", {"data": Path("x"), "labels": []})
-    with pytest.raises(pickle.UnpicklingError, match="this is no CIFAR file: it asks for pathlib"):
-        cifar10(tmp_path)
+@pytest.mark.parametrize("labels", ["fine", "coarse"])
+def test_cifar100_reads_the_binary_version_alike(tmp_path, labels):
+    data = publish.cifar100(tmp_path / "python")
+    publish.cifar100_binary(tmp_path / "binary", data)
+    both = [cifar100(tmp_path / version, labels=labels, valid=0.0) for version in ("python", "binary")]
+    assert both[0].fingerprint == both[1].fingerprint
+    assert {dataset.num_classes for dataset in both} == {{"fine": 100, "coarse": 20}[labels]}
 
 
-def test_a_file_without_labels_is_refused(tmp_path):
-    fake_cifar10(tmp_path)
-    write(tmp_path / "cifar-10-batches-py" / "test_batch", {"data": rows(2)})
-    with pytest.raises(ValueError, match=r"test_batch must be a dictionary with data and labels; got \['data'\]"):
-        cifar10(tmp_path)
+def test_cifar100_reads_fine_and_coarse_labels(tmp_path):
+    publish.cifar100(tmp_path)
+    fine, coarse = (cifar100(tmp_path, labels=labels, valid=0.0) for labels in ("fine", "coarse"))
+    assert fine.train.labels.tolist() == list(range(100))
+    assert coarse.train.labels.tolist() == [label // 5 for label in range(100)]
+    assert torch.equal(fine.train.images, coarse.train.images)
+    assert cifar100(tmp_path, labels="coarse", valid=0.2).valid.labels.bincount().tolist() == [1] * 20
+    with pytest.raises(UnknownNameError, match="Known: coarse, fine"):
+        cifar100(tmp_path, labels="superclass")
 
 
-@pytest.mark.parametrize("make", [cifar10, cifar100, mnist])
+def test_a_sample_without_a_class_keeps_the_number_of_classes(tmp_path):
+    publish.mnist(tmp_path, first=(0,) * 40)
+    assert mnist(tmp_path).num_classes == 10
+
+
+@pytest.mark.parametrize("make", [cifar10, cifar100, fashion_mnist, mnist, tiny_imagenet])
 def test_missing_files_are_named_with_their_folder(make, tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=rf"{make.__name__}\(data_dir=\) must find .*looked in {tmp_path}"):
+    said = rf"{make.__name__}\(data_dir=\) must find the files .*; looked in {tmp_path}/.*FLOWPRUNE_OFFLINE is set.*"
+    with pytest.raises(FileNotFoundError, match=f"{said}flowprune download {make.__name__} --data-dir {tmp_path},"):
         make(tmp_path)
-    monkeypatch.delenv(VARIABLE, raising=False)
-    with pytest.raises(FileNotFoundError, match=f"neither data_dir= nor {VARIABLE}"):
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=f"{said}flowprune download {make.__name__} --data-dir {tmp_path},"):
         make()
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=f"looked in {tmp_path}/flowprune/.*download {make.__name__},"):
+        make()
+    assert list(tmp_path.iterdir()) == []
 
 
-def idx(array: np.ndarray) -> bytes:
-    header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes()
-    return header + array.astype(np.uint8).tobytes()
+def test_the_cache_of_the_user_is_looked_in_last(tmp_path, monkeypatch):
+    publish.mnist(tmp_path / "cache" / "flowprune" / "mnist")
+    publish.mnist(tmp_path / "mnist")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    cached = mnist().fingerprint
+    assert cached == mnist(tmp_path / "cache" / "flowprune").fingerprint
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert mnist().fingerprint == mnist(tmp_path).fingerprint != cached
 
 
-def fake_mnist(folder: Path, *, packed: bool) -> np.ndarray:
-    folder.mkdir(parents=True)
-    images = GENERATOR.integers(0, 256, (40, 28, 28), dtype=np.uint8)
-    labels = np.arange(40) % 10
-    for part, count in (("train", 40), ("t10k", 10)):
-        for kind, array in (("images-idx3", images[:count]), ("labels-idx1", labels[:count])):
-            raw, name = idx(array), f"{part}-{kind}-ubyte"
-            (folder / (name + ".gz" * packed)).write_bytes(gzip.compress(raw) if packed else raw)
-    return images
+SETS = [(mnist, place) for place in (".", "mnist", "MNIST/raw")]
+SETS += [(fashion_mnist, place) for place in (".", "fashion-mnist", "fashion_mnist", "FashionMNIST/raw")]
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("place", [".", "mnist", "MNIST/raw"])
-def test_mnist_is_read_packed_or_not(tmp_path, packed, place):
-    images = fake_mnist(tmp_path / "root" / place, packed=packed)
-    dataset = mnist(tmp_path / "root", valid=0.25)
+@pytest.mark.parametrize(("make", "place"), SETS)
+def test_idx_files_are_read_packed_or_not(tmp_path, packed, make, place):
+    images = publish.mnist(tmp_path / "root" / place, packed=packed)
+    dataset = make(tmp_path / "root", valid=0.25)
     assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (30, 10, 10)
     assert torch.equal(dataset.train.images, torch.from_numpy(images)[dataset.train.indices].unsqueeze(1))
     assert dataset.train.labels.tolist() == (dataset.train.indices % 10).tolist()
 
 
-@pytest.mark.parametrize(
-    ("raw", "message"),
-    [(b"", "IDX file"), (b"\x89PNG....", "IDX file"), (idx(np.zeros((2, 3)))[:-1], r"shape \(2, 3\)")],
-)
-def test_damaged_idx_files_are_refused(tmp_path, raw, message):
-    fake_mnist(tmp_path / "mnist", packed=False)
-    (tmp_path / "mnist" / "t10k-labels-idx1-ubyte").write_bytes(raw)
-    with pytest.raises(ValueError, match=message):
+def test_digits_and_clothes_are_told_apart(tmp_path):
+    """By the folder's name where it has one, else by the first labels; a set never reads the other's folder."""
+    publish.mnist(tmp_path / "FashionMNIST" / "raw")
+    with pytest.raises(FileNotFoundError):
         mnist(tmp_path)
+    for place in (tmp_path / "FashionMNIST" / "raw", tmp_path / "FashionMNIST"):
+        with pytest.raises(FileNotFoundError):
+            mnist(place)
+    assert len(fashion_mnist(tmp_path / "FashionMNIST" / "raw").test) == 10
+    publish.mnist(tmp_path / "mnist")
+    with pytest.raises(FileNotFoundError):
+        fashion_mnist(tmp_path / "mnist")
+    for make, other in ((mnist, "fashion_mnist"), (fashion_mnist, "mnist")):
+        publish.mnist(tmp_path / make.__name__ / "plain", first=BEGINNINGS[other])
+        with pytest.raises(ValueError, match=f"must be of {make.__name__}; got 'the labels of {other}'"):
+            make(tmp_path / make.__name__ / "plain")
+
+
+def test_each_set_has_its_own_statistics_and_half(tmp_path):
+    publish.mnist(tmp_path / "mnist")
+    publish.mnist(tmp_path / "fashion-mnist")
+    publish.cifar10(tmp_path)
+    publish.cifar100(tmp_path)
+    makers = {mnist: 0.1307, fashion_mnist: 0.2860, cifar10: 0.4914, cifar100: 0.50708}
+    for make, mean in makers.items():
+        assert make(tmp_path).mean[0] == mean
+        half = make(tmp_path, normalisation="half")
+        assert set(half.mean) == set(half.std) == {0.5}
+        assert half.fingerprint == make(tmp_path).fingerprint
+        black = half.normalise(torch.zeros(1, *half.shape, dtype=torch.uint8))
+        assert set(black.flatten().tolist()) == {-1.0}
+        with pytest.raises(UnknownNameError, match="Known: half, statistics"):
+            make(tmp_path, normalisation="none")
 
 
 def test_real_files_where_this_machine_has_them():
     root = Path(os.environ.get(VARIABLE, "/nowhere"))
     makers = {"cifar-10-batches-py": cifar10, "cifar-100-python": cifar100, "mnist-subset": mnist}
+    makers |= {"fashion-mnist": fashion_mnist, "tiny-imagenet-200": tiny_imagenet}
     for make in [make for folder, make in makers.items() if (root / folder).is_dir()]:
         dataset = make(valid=0.1)
         counts = torch.cat([dataset.train.labels, dataset.valid.labels]).bincount()

@@ -24,6 +24,7 @@ def loaded_after(statement: str) -> set[str]:
         "import flowprune as fp; fp.MEASURES, *fp.MODELS, *fp.DATASETS, *fp.PRESETS",
         "import flowprune.experiments",
         "import flowprune.schedules",
+        "from flowprune.data import Download, download",
         "from flowprune.experiments import PRESETS; PRESETS['demo']",
         "import flowprune.experiments.sweeping, flowprune.experiments.store, flowprune.experiments.folder",
         "import flowprune.cli.main",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from flowprune.cli.options import Checkpoint, Dataset, GranularityName, Model, Samples, Seed, Temperature
+from flowprune.cli.options import Checkpoint, DataDir, Dataset, GranularityName, Model, Samples, Seed, Temperature
 
 
 def analyse(
     *,
     model: Model = "digits_convnet",
     dataset: Dataset = "digits",
+    data_dir: DataDir = None,
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
     samples: Samples = 512,
@@ -19,12 +20,14 @@ def analyse(
 ) -> None:
     """Print the norm and its derivatives, predicted and measured, and how far the paper's measures agree."""
     from flowprune import analysis
+    from flowprune.cli.data_folder import use_data_dir
     from flowprune.cli.subject import granularity_of, prepare
     from flowprune.cli.tables import agreement_table, flow_table
     from flowprune.experiments.recording import short_time
     from flowprune.measures import score
     from flowprune.signals import gather
 
+    use_data_dir(data_dir)
     subject = prepare(model, dataset, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
     needs = ("gradient", "hessian_gradient")
     signals = gather(subject.model, subject.objective, subject.batches, needs=needs)

@@ -9,6 +9,7 @@ import typer
 
 from flowprune.cli.analyse import analyse
 from flowprune.cli.demo import demo
+from flowprune.cli.download import download
 from flowprune.cli.errors import DEBUG, told
 from flowprune.cli.listing import list_names
 from flowprune.cli.prune import prune
@@ -20,6 +21,7 @@ from flowprune.core.version import __version__
 
 COMMANDS = {
     "demo": demo,
+    "download": download,
     "list": list_names,
     "score": score,
     "prune": prune,

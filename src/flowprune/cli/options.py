@@ -11,6 +11,14 @@ Runs = Annotated[Path, typer.Option("--runs", help="Where the run folders are.")
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes at a time; by default one per core.")]
 Model = Annotated[str, typer.Option("--model", help="A name of: flowprune list models.")]
 Dataset = Annotated[str, typer.Option("--dataset", help="A name of: flowprune list datasets.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="The folder of the data sets; by default $FLOWPRUNE_DATA, else the user's cache.",
+    ),
+]
 Checkpoint = Annotated[
     Path | None,
     typer.Option("--checkpoint", help="Weights to load first (.safetensors); masks.safetensors beside them is used."),

@@ -9,6 +9,7 @@ import typer
 
 from flowprune.cli.options import (
     Checkpoint,
+    DataDir,
     Dataset,
     GranularityName,
     Measure,
@@ -30,6 +31,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     measure: Measure = "loss_preservation",
     model: Model = "digits_convnet",
     dataset: Dataset = "digits",
+    data_dir: DataDir = None,
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
     rounds: Rounds = 1,
@@ -43,12 +45,14 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     from safetensors.torch import save_file
 
     from flowprune import schedules
+    from flowprune.cli.data_folder import use_data_dir
     from flowprune.cli.subject import granularity_of, prepare
     from flowprune.cli.tables import cost_table, masks_table
     from flowprune.experiments.machine import require_writable
     from flowprune.prune import prune as prune_model
 
     require_writable("--out", out, folder=True)
+    use_data_dir(data_dir)
     planned = schedules.build(schedule, rounds=rounds, sparsity=sparsity)
     subject = prepare(model, dataset, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
     result = prune_model(

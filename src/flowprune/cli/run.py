@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowprune.cli.options import Runs
+from flowprune.cli.options import DataDir, Runs
 from flowprune.core.errors import invalid
 
 if TYPE_CHECKING:
@@ -20,14 +20,22 @@ Settings = Annotated[
 ]
 
 
-def run(spec: SpecFile = None, preset: Preset = None, settings: Settings = None, runs: Runs = Path("runs")) -> None:
+def run(
+    spec: SpecFile = None,
+    preset: Preset = None,
+    settings: Settings = None,
+    data_dir: DataDir = None,
+    runs: Runs = Path("runs"),
+) -> None:
     """Do one run, or go on with it where it was interrupted."""
+    from flowprune.cli.data_folder import use_data_dir
     from flowprune.cli.progress import Progress
     from flowprune.cli.results import print_results
     from flowprune.experiments.job import run as run_job
     from flowprune.experiments.latency import measure
     from flowprune.experiments.machine import require_writable
 
+    use_data_dir(data_dir)
     chosen = configured(spec, preset, settings or [])
     require_writable("--runs", runs, folder=True)
     with Progress([chosen]) as progress:

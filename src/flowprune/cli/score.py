@@ -9,6 +9,7 @@ import typer
 
 from flowprune.cli.options import (
     Checkpoint,
+    DataDir,
     Dataset,
     GranularityName,
     Measure,
@@ -26,6 +27,7 @@ def score(  # noqa: PLR0913, each argument is an option of the command
     measure: Measure = "loss_preservation",
     model: Model = "digits_convnet",
     dataset: Dataset = "digits",
+    data_dir: DataDir = None,
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
     samples: Samples = 1024,
@@ -34,6 +36,7 @@ def score(  # noqa: PLR0913, each argument is an option of the command
     out: Out = None,
 ) -> None:
     """Print each layer's scores; larger = keep."""
+    from flowprune.cli.data_folder import use_data_dir
     from flowprune.cli.subject import granularity_of, prepare
     from flowprune.cli.tables import scores_table
     from flowprune.experiments.machine import require_writable
@@ -43,6 +46,7 @@ def score(  # noqa: PLR0913, each argument is an option of the command
 
     if out is not None:
         require_writable("--out", out, folder=False)
+    use_data_dir(data_dir)
     chosen = MEASURES[measure]
     subject = prepare(model, dataset, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
     signals = gather(subject.model, subject.objective, subject.batches, needs=chosen.needs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowprune.cli.options import Jobs, Runs
+from flowprune.cli.options import DataDir, Jobs, Runs
 from flowprune.cli.run import Preset, Settings, SpecFile, configured
 
 if TYPE_CHECKING:
@@ -26,13 +26,16 @@ def sweep(
     preset: Preset = None,
     axis: Axes = None,
     settings: Settings = None,
+    data_dir: DataDir = None,
     jobs: Jobs = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Do many runs in local processes; finished ones are skipped, interrupted ones go on."""
+    from flowprune.cli.data_folder import use_data_dir
     from flowprune.cli.results import print_results
     from flowprune.experiments.axes import distinct, expand, parse_axis
 
+    use_data_dir(data_dir)
     axes = distinct("--axis", (parse_axis(text) for text in axis or []))
     distinct(
         "--set with --axis", ((field, None) for field in (*axes, *(text.partition("=")[0] for text in settings or [])))

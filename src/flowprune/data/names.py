@@ -17,8 +17,11 @@ DATASETS: Final[Index[Callable[..., ImageSet]]] = Index(
         "cifar10": "flowprune.data.cifar:cifar10",
         "cifar100": "flowprune.data.cifar:cifar100",
         "digits": "flowprune.data.handwritten:digits",
+        "fashion_mnist": "flowprune.data.idx:fashion_mnist",
         "gaussians": "flowprune.data.gaussian:gaussians",
+        "image_folder": "flowprune.data.folders:image_folder",
         "mnist": "flowprune.data.idx:mnist",
+        "tiny_imagenet": "flowprune.data.tiny:tiny_imagenet",
     },
 )
 

@@ -18,21 +18,33 @@ class Use:
         seed: Of the validation split and of the samples.
         train_samples: A stratified sample of the published training images, before validation is held out.
         test_samples: A stratified sample of the published test images.
+        classes: How many there are, also where a sample does not show them all.
     """
 
     valid: float
     seed: int
     train_samples: int | None
     test_samples: int | None
+    classes: int
 
 
-def published(name: str, train: Split, test: Split, use: Use, *, normalise: Normalise, augment: Augment) -> ImageSet:
-    """The set as it is used: validation is carved from the training images, never from the test images.
+def published(
+    name: str,
+    train: Split,
+    test: Split,
+    use: Use,
+    *,
+    normalise: Normalise,
+    augment: Augment,
+    valid: Split | None = None,
+) -> ImageSet:
+    """The set as it is used: validation is its own or carved from the training images, never from the test images.
 
     Raises:
         ValueError: more samples than there are, or nothing left to train or test on.
     """
     train = fewer(train, use.train_samples, seed=use.seed, purpose="train_samples")
     test = fewer(test, use.test_samples, seed=use.seed, purpose="test_samples")
-    rest, held = hold_out(f"{name}(valid=)", train, use.valid, seed=use.seed, purpose="valid")
-    return assemble(name, rest, held, test=test, normalise=normalise, augment=augment)
+    if valid is None:
+        train, valid = hold_out(f"{name}(valid=)", train, use.valid, seed=use.seed, purpose="valid")
+    return assemble(name, train, valid, test=test, normalise=normalise, augment=augment, classes=use.classes)

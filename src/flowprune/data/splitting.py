@@ -91,9 +91,16 @@ def fewer(split: Split, count: int | None, *, seed: int, purpose: str) -> Split:
 
 
 def assemble(
-    name: str, train: Split, valid: Split, *, test: Split, normalise: Normalise, augment: Augment | None
+    name: str,
+    train: Split,
+    valid: Split,
+    *,
+    test: Split,
+    normalise: Normalise,
+    augment: Augment | None,
+    classes: int | None = None,
 ) -> ImageSet:
-    """A dataset of three splits, with the number of classes and the fingerprint read from them.
+    """A dataset of three splits, with its fingerprint and, where ``classes`` is None, their number read from them.
 
     Raises:
         ValueError: nothing is left to train or to test on.
@@ -107,5 +114,5 @@ def assemble(
     if not (len(train) and len(test)):
         sizes = {"train": len(train), "valid": len(valid), "test": len(test)}
         raise invalid(f"{name}()", "given splits that leave at least one example to train and one to test", sizes)
-    classes = 1 + max(int(split.labels.max()) for split in (train, test))
-    return ImageSet(name, classes, train, valid, test, normalise, augment, content_fingerprint(train, valid, test))
+    count = classes or 1 + max(int(split.labels.max()) for split in (train, test))
+    return ImageSet(name, count, train, valid, test, normalise, augment, content_fingerprint(train, valid, test))
