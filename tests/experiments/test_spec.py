@@ -37,6 +37,7 @@ OTHERS = {
     "float32": "bfloat16",
     "contiguous": "channels_last",
     "gradient_norm": "loss",
+    "refuse": "take",
 }
 
 
@@ -132,7 +133,7 @@ def test_read_toml(tmp_path):
 
 def test_presets_are_specs_and_unknown_ones_are_told():
     assert all(isinstance(spec, Spec) for spec in PRESETS.values())
-    with pytest.raises(UnknownNameError, match="demo, smoke"):
+    with pytest.raises(UnknownNameError, match="demo, lubana2021, lubana2021_small, smoke"):
         PRESETS["dem"]
 
 

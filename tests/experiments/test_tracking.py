@@ -51,7 +51,7 @@ def test_correlations_are_of_every_pair_globally_and_by_layer(found):
 
 def test_a_correlation_is_that_of_the_scores_at_that_moment(found):
     parts = build(SPEC)
-    signals = fp.gather(parts.model, parts.scored, parts.scoring(1))
+    signals = fp.gather(parts.model, parts.scored, parts.tracked)
     scores = [fp.score(name, signals, parts.granularity) for name in ("magnitude", "loss_preservation")]
     expected = correlation(*scores)
     wanted = {"epoch": 0, "a": "magnitude", "b": "loss_preservation", "layer": ""}
@@ -78,7 +78,7 @@ def test_the_packed_distance_is_the_distance_of_masks():
     drawn = []
     for epoch in (0, 2):
         list(tracker.rows(parts, epoch))
-        signals = fp.gather(parts.model, parts.scored, parts.scoring(1))
+        signals = fp.gather(parts.model, parts.scored, parts.tracked)
         drawn.append(fp.select(fp.score("magnitude", signals, parts.granularity), 0.5, min_keep=1))
         with torch.no_grad():
             for param in parts.model.parameters():
@@ -108,7 +108,7 @@ def test_the_scatter_is_theta_g_and_theta_hg():
     parts = build(SPEC)
     (row,) = scatter_rows(parts, (5.0,), 0)
     objective, needs = fp.objectives.cross_entropy(temperature=5.0), ("gradient", "hessian_gradient")
-    signals = fp.gather(parts.model, objective, parts.scoring(1), needs=needs)
+    signals = fp.gather(parts.model, objective, parts.tracked, needs=needs)
     weight = "features.0.0.weight"
     for key, tensor in (("first", signals.gradient), ("second", signals.hessian_gradient)):
         expected = (signals.params[weight] * tensor[weight]).flatten(1).sum(1)

@@ -43,6 +43,7 @@ class Parts:
         training: ``training.at(epoch)`` are the batches of an epoch.
         scoring: The samples that importance is measured on, by round: ``scoring(1)`` for the first.
         observed: The samples that the flow is recorded on.
+        tracked: The samples that measures are compared on while the dense network trains.
         rate: The learning rate of a step.
         example_inputs: Two images.
     """
@@ -57,6 +58,7 @@ class Parts:
     training: Batches
     scoring: Callable[[int], Batches]
     observed: Batches
+    tracked: Batches
     rate: Rate
     example_inputs: Tensor
 
@@ -82,7 +84,7 @@ def build(spec: Spec) -> Parts:
     optimizer = SGD(model.parameters(), **rates, **fused)
     objective = objectives.cross_entropy(temperature=spec.objective.temperature)
     training = data.training_batches(dataset, batch=train.batch, seed=spec.seed)
-    observed = min(spec.record.flow_samples, len(dataset.train))
+    observed, tracked = (min(n, len(dataset.train)) for n in (spec.record.flow_samples, spec.record.track.samples))
     return Parts(
         model=model,
         optimizer=optimizer,
@@ -94,6 +96,7 @@ def build(spec: Spec) -> Parts:
         training=training,
         scoring=partial(scoring_batches, spec, dataset),
         observed=data.scoring_batches(dataset, observed, seed=derive(spec.seed, "flow")),
+        tracked=data.scoring_batches(dataset, tracked, seed=derive(spec.seed, "track")),
         rate=_rate(train, len(training)),
         example_inputs=example,
     )
@@ -133,7 +136,9 @@ def scoring_batches(spec: Spec, dataset: ImageSet, turn: int) -> Batches:
         samples = min(cut.samples if cut else spec.record.flow_samples, len(dataset.train))
         return data.scoring_batches(dataset, samples, seed=seed, augment=bool(cut and cut.augmented))
     samples = max(cut.samples // dataset.num_classes, 1) * dataset.num_classes
-    return data.scoring_batches(dataset, samples, seed=seed, augment=cut.augmented, class_balanced=True)
+    return data.scoring_batches(
+        dataset, samples, seed=seed, augment=cut.augmented, class_balanced=True, short=cut.short
+    )
 
 
 def build_model(spec: Spec, dataset: ImageSet) -> nn.Module:

@@ -50,7 +50,7 @@ def identity(spec: Spec) -> str | None:
         **{name: fields[name] for name in SHARED},
         "train": {**{name: value for name, value in train.items() if name != "epochs"}, "milestones": early},
         "record": {name: value for name, value in record.items() if name not in OWN},
-        "scored": _scored(spec),
+        "units": _units(spec),
         "epochs": epochs,
         "version": SPEC_VERSION,
     }
@@ -61,14 +61,12 @@ def _before(milestone: str, epochs: int) -> bool:
     return Step.parse(milestone).count < epochs
 
 
-def _scored(spec: Spec) -> object:
-    """What records of units depend on besides: how and on what they are scored."""
+def _units(spec: Spec) -> object:
+    """What records of units depend on besides: what a unit is, and the temperature at which it is scored."""
     record, cut = spec.record, spec.prune
     if cut is None or (record.track.every == "none" and not record.scatter.epochs):
         return None
-    names = ("granularity", "residual", "samples", "balanced", "augmented", "resampled", "temperature", "measure")
-    fields = cut.model_dump(mode="json")
-    return {name: fields[name] for name in names}
+    return [cut.granularity, cut.residual, cut.temperature, cut.measure if cut.temperature == "published" else None]
 
 
 class Prefix:

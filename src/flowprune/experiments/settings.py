@@ -100,6 +100,7 @@ class PruneSpec(Part):
         momentum: What becomes of the optimizer's state at a cut: ``"reset"`` drops it, ``"slice"`` keeps the live part.
         samples: How many training samples the signals are gathered on; the whole split where it holds fewer.
         balanced: Whether they are equally many of each class, ``samples / classes`` of them.
+        short: Where a class has fewer: ``"refuse"``, or ``"take"`` what there is of it.
         augmented: Whether they are augmented as training batches are.
         resampled: Whether each round draws others.
         temperature: Of the objective while scoring; ``None`` for the objective's own, ``"published"`` for the one that
@@ -123,6 +124,7 @@ class PruneSpec(Part):
     momentum: Literal["slice", "reset"] = "reset"
     samples: Annotated[int, Field(ge=1)] = 2560
     balanced: bool = False
+    short: Literal["refuse", "take"] = "refuse"
     augmented: bool = False
     resampled: bool = False
     temperature: Annotated[float, Field(gt=0)] | Literal["published"] | None = None
@@ -136,15 +138,17 @@ class TrackSpec(Part):
             units are cut.
         measures: Compared pair by pair, globally and in each layer.
         sparsity: Of the masks that each of them would draw.
+        samples: How many training samples they are measured on, the same at every record.
     """
 
     every: Annotated[int, Field(ge=1)] | Literal["none"] = "none"
     measures: tuple[str, ...] = ("magnitude", "loss_preservation")
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    samples: Annotated[int, Field(ge=1)] = 2560
 
 
 class ScatterSpec(Part):
-    """θ·g against θ·Hg of every unit of the dense network.
+    """θ·g against θ·Hg of every unit of the dense network, on the samples of ``track``.
 
     Attributes:
         epochs: After which; 0 is before training.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flowprune.analysis import agreement, correlation
 from flowprune.core.units import Layout
+from flowprune.data import Batches
 from flowprune.experiments.parts import Parts
 from flowprune.experiments.rows import Row
 from flowprune.experiments.settings import TrackSpec
@@ -36,11 +37,11 @@ class _Known:
         return self.found
 
 
-def scores_of(parts: Parts, measures: Iterable[str]) -> dict[str, Scores]:
-    """The scores of several measures, from one gathering over the samples of the first round."""
+def scores_of(parts: Parts, measures: Iterable[str], batches: Batches) -> dict[str, Scores]:
+    """The scores of several measures, from one gathering."""
     chosen = [MEASURES[name] for name in measures]
     needs = dict.fromkeys(need for measure in chosen for need in measure.needs)
-    signals = gather(parts.model, parts.scored, parts.scoring(1), needs=tuple(needs))
+    signals = gather(parts.model, parts.scored, batches, needs=tuple(needs))
     units = _units(parts, signals)
     return {measure.name: score(measure, signals, units) for measure in chosen}
 
@@ -54,7 +55,7 @@ def _units(parts: Parts, signals: Signals) -> Granularity:
 
 def agreement_rows(parts: Parts, measures: Sequence[str], epoch: int, *, sparsity: float) -> Iterator[Row]:
     """kind="agreement": how far each pair of measures agrees, before the first cut."""
-    scores = scores_of(parts, measures)
+    scores = scores_of(parts, measures, parts.scoring(1))
     for a, b in combinations(scores, 2):
         found = agreement(scores[a], scores[b], sparsity=sparsity)
         yield {
@@ -73,7 +74,7 @@ def scatter_rows(parts: Parts, temperatures: Sequence[float], epoch: int) -> Ite
     """kind="scatter": Σ θ·g and Σ θ·Hg of every unit, at each temperature of the loss."""
     for temperature in temperatures:
         objective = cross_entropy(temperature=temperature)
-        signals = gather(parts.model, objective, parts.scoring(1), needs=("gradient", "hessian_gradient"))
+        signals = gather(parts.model, objective, parts.tracked, needs=("gradient", "hessian_gradient"))
         units = _units(parts, signals)
         first = score("taylor_first_order", signals, units, reduce="sum")
         second = score("gradient_norm_increase", signals, units)
@@ -116,7 +117,7 @@ class Tracker:
 
     def rows(self, parts: Parts, epoch: int) -> Iterator[Row]:
         """kind="correlation" of each pair, overall and by layer; kind="mask_distance" of each mask to its last."""
-        scores = scores_of(parts, self.track.measures)
+        scores = scores_of(parts, self.track.measures, parts.tracked)
         for a, b in combinations(scores, 2):
             yield from _correlations(scores, a, b, epoch)
         for name, own in scores.items():

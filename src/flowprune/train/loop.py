@@ -129,7 +129,7 @@ def _step(state: State, batch: Any, objective: Objective) -> State:
     forward = Forward(state.model, batch)
     loss = trainable(objective, forward, batch)
     if not loss.is_cuda:
-        _require_finite(state, loss)
+        _require_finite(state, loss.detach())
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()
