@@ -414,6 +414,15 @@ def test_what_masks_hold_already_is_no_unit_and_stays_cut() -> None:
     assert masked(model, fresh).weight.tolist() == [[0.0, 0.0, 2.0, 3.0, 4.0]]
 
 
+def test_what_is_cut_already_is_never_cut_in_place_of_what_is_alive() -> None:
+    """Signed scores of live weights, -2 here, lie below the 0 of dead ones: half of four go, and never three."""
+    model = Quadratic((9.0, 1.0, 1.0, 1.0, 1.0), (5.0, 2.0, 2.0, 2.0, 2.0))
+    fp.apply(model, {"weight": torch.tensor([[False, True, True, True, True]])})
+    found = numbered(model, 4)
+    assert found.details["change_gradient_norm_increase"] == pytest.approx(2 * 1.5)
+    assert found.details["change_random"] == pytest.approx(2 * 1.5)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
