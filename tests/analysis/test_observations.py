@@ -72,6 +72,7 @@ def test_1_is_the_difference_of_mean_losses_of_the_two_cuts(centre, verdict, by_
     assert found.details["mean_loss_loss_preservation"] == pytest.approx(means[0], rel=1e-12)
     assert found.details["mean_loss_magnitude"] == pytest.approx(means[1], rel=1e-12)
     assert found.value == pytest.approx(means[0] - means[1], rel=1e-12)
+    assert found.details["overlap"] == 0.0
     assert found.verdict == verdict
     before = 0.5 * sum((t - c) ** 2 for t, c in zip((2.0, 2.0, 1.0, 1.0), centre, strict=True))
     assert found.details["change_magnitude"] == pytest.approx(sum(by_magnitude) - before, rel=1e-12)
@@ -269,6 +270,14 @@ def test_seeds_that_diverged_leave_a_claim_undecided() -> None:
     assert (found.n, found.diverged, found.verdict) == (2, 1, "undecided")
     assert found.low > 0
     assert "diverged in 1 of 3" in found.advice
+
+
+def test_two_cuts_that_are_one_leave_nothing_to_decide() -> None:
+    """θ·Hg = 0.1, 3, both positive: signed and absolute scores are the same."""
+    found = numbered(Quadratic((1.0, 2.0), (0.9, 0.5)), 5)
+    assert (found.value, found.low, found.high, found.verdict) == (0.0, 0.0, 0.0, "undecided")
+    assert found.details["overlap"] == 1.0
+    assert "nothing to decide" in found.advice
 
 
 def test_scores_without_an_order_give_no_correlation() -> None:

@@ -21,10 +21,13 @@ def loss_between(probe: Probe, a: str, b: str) -> float:
     return probe.courses[a].mean_loss - probe.courses[b].mean_loss
 
 
-def _after_cuts(probe: Probe, *names: str) -> dict[str, float]:
-    """The course after each cut: its change of loss at once, its mean loss and its loss at the end."""
+def _after_cuts(probe: Probe, a: str, b: str) -> dict[str, float]:
+    """What the two cuts share, and of each the change of loss at once, the mean loss and the loss at the end."""
     fields = ("change", "mean_loss", "last_loss")
-    return {f"{field}_{name}": getattr(probe.courses[name], field) for field in fields for name in names}
+    kept = probe.courses[a].kept, probe.courses[b].kept
+    both = sum(int((kept[0][name] & kept[1][name]).sum()) for name in kept[0])
+    courses = {f"{field}_{name}": getattr(probe.courses[name], field) for field in fields for name in (a, b)}
+    return {"overlap": both / kept[0].kept, **courses}
 
 
 def _details_1(probe: Probe) -> dict[str, float]:
@@ -79,7 +82,7 @@ def _remark_1(value: float, details: Mapping[str, float]) -> str:
     del value
     return (
         f"Right after the cut the loss changed by {details['change_loss_preservation']:+.3g} (loss preservation) and "
-        f"{details['change_magnitude']:+.3g} (magnitude)."
+        f"{details['change_magnitude']:+.3g} (magnitude); {details['overlap']:.0%} of what one keeps, the other keeps."
     )
 
 
@@ -111,7 +114,8 @@ def _remark_5(value: float, details: Mapping[str, float]) -> str:
     del value
     return (
         f"Right after the cut the loss changed by {details['change_gradient_norm_increase']:+.3g} (increase) and "
-        f"{details['change_gradient_norm_preservation']:+.3g} (preservation)."
+        f"{details['change_gradient_norm_preservation']:+.3g} (preservation); {details['overlap']:.0%} of what one "
+        "keeps, the other keeps."
     )
 
 

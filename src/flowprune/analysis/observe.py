@@ -130,7 +130,7 @@ def judge(claim: Claim, probes: Sequence[Probe], *, confidence: float = 0.95) ->
     lost = len(probes) - interval.n
     found = verdict(interval, lost=lost)
     details = _means([claim.details(each) for each in probes])
-    said = list(_advice(claim, found, diverged=diverged, lost=lost, seeds=len(probes)))
+    said = list(_advice(claim, found, interval, diverged=diverged, lost=lost))
     if interval.mean is not None:
         said.append(claim.remark(interval.mean, details))
     return Observation(
@@ -168,8 +168,9 @@ def verdict(interval: Interval, *, lost: int = 0) -> Verdict | None:
     return "holds" if interval.low > 0.0 else "does not hold"
 
 
-def _advice(claim: Claim, found: Verdict | None, *, diverged: int, lost: int, seeds: int) -> Iterator[str]:
+def _advice(claim: Claim, found: Verdict | None, interval: Interval, *, diverged: int, lost: int) -> Iterator[str]:
     """Sentences: what was lost, and what follows from the others."""
+    seeds = interval.n + lost
     if diverged:
         yield f"The short training diverged in {diverged} of {seeds} seeds: lower its learning rate."
     if lost > diverged:
@@ -177,7 +178,8 @@ def _advice(claim: Claim, found: Verdict | None, *, diverged: int, lost: int, se
     if found is None:
         yield "A verdict needs at least two seeds that give a finite number."
     elif not lost:
-        yield claim.advice[found]
+        same = interval.low == interval.high == 0.0
+        yield "Both sides are the same in every seed: there is nothing to decide." if same else claim.advice[found]
 
 
 def _means(details: Sequence[Any]) -> dict[str, float]:

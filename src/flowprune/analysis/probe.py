@@ -65,8 +65,9 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """What followed a cut: the change of loss at once, in eval mode, and the training loss of each step."""
+    """What a cut kept, the change of loss at once, in eval mode, and the training loss of each step after it."""
 
+    kept: Masks
     change: float
     losses: tuple[float, ...]
 
@@ -149,7 +150,7 @@ def probe(trial: Trial, signals: Signals, units: Granularity) -> Probe:
 
     def course(masks: Masks) -> Course:
         model = masked(trial.model, masks)
-        return Course(_loss(model, trial) - before, _train(model, trial))
+        return Course(masks, _loss(model, trial) - before, _train(model, trial))
 
     return Probe(
         scores={name: _flat(found, alive) for name, found in scores.items()},
@@ -223,13 +224,18 @@ def _at_random(like: Masks, scores: Mapping[str, Scores], alive: Named, *, seed:
 
 def _moved(trial: Trial, scores: Scores, alive: Named) -> Named | None:
     model = deepcopy(trial.model)
-    before = {name: param.detach().double().square() for name, param in model.named_parameters()}
+    before = _squares(model)
     losses = _train(model, trial)
-    moved = {name: param.detach().double().square() - before[name] for name, param in model.named_parameters()}
+    moved = {name: after - before[name] for name, after in _squares(model).items()}
     finite = all(bool(torch.isfinite(value).all()) for value in moved.values())
     if not (finite and all(map(math.isfinite, losses))):
         return None
     return _flat(_per_unit(moved, scores, "abs_sum"), alive)
+
+
+def _squares(model: nn.Module) -> Named:
+    """θ² in float64, on the CPU: not every accelerator has float64, and differences of squares need it."""
+    return {name: param.detach().cpu().double().square() for name, param in model.named_parameters()}
 
 
 def _per_unit(contributions: Named, scores: Scores, reducer: str) -> Named:
@@ -240,8 +246,9 @@ def _per_unit(contributions: Named, scores: Scores, reducer: str) -> Named:
 
 
 def _flat(scores: Mapping[str, Tensor], alive: Named) -> Named:
-    """The live units of each layer, flat, in float64; layers without one are left out."""
-    return {name: value[alive[name]].double() for name, value in scores.items() if bool(alive[name].any())}
+    """The live units of each layer, flat, in float64 on the CPU; layers without one are left out."""
+    some = {name: mask.cpu() for name, mask in alive.items() if bool(mask.any())}
+    return {name: scores[name].cpu()[mask].double() for name, mask in some.items()}
 
 
 def _train(model: nn.Module, trial: Trial) -> tuple[float, ...]:
