@@ -149,9 +149,9 @@ CLAIMS = (
         value=lambda probe: spearman(probe.scores["absolute_first_order"], probe.moved),
         details=_details_2,
         advice={
-            "holds": "Loss preservation does cut units whose norm changes little in the steps that follow: it suits a "
-            "model that is still changing fast.",
-            "does not hold": "The units it cuts are those whose norm changes most in the steps that follow: real "
+            "holds": "Loss preservation tends to cut units whose norm changes little in the steps that follow, which "
+            "suits a model that is still changing fast; rely on it as far as the strength goes.",
+            "does not hold": "Loss preservation tends to cut units whose norm changes more in the steps that follow: "
             "training is far from gradient flow here. Do not choose a measure for its dynamics; compare losses (1, 5).",
             "undecided": f"It is open whether importance tells which units change slowly in the steps that follow: "
             f"choose loss preservation for the loss it keeps, not for dynamics. {MORE}",
@@ -168,7 +168,8 @@ CLAIMS = (
         value=lambda probe: spearman(probe.scores["magnitude"], probe.scores["loss_preservation"]),
         details=_details_3,
         advice={
-            "holds": "Magnitude, which needs no data, orders units as loss preservation tends to.",
+            "holds": "Magnitude, which needs no data, agrees with loss preservation beyond the spread; let it stand in "
+            "as far as the strength goes.",
             "does not hold": "The two contradict each other at this moment: cutting by magnitude tends to remove what "
             "the loss needs. Use loss_preservation or biased_loss, or cut later.",
             "undecided": "It is open whether the two agree at this moment: do not take magnitude as a stand-in for "
