@@ -69,8 +69,9 @@ def observations(
         model: Any module that can be copied.
         objective: ``(forward, batch) -> scalar mean loss``, the one the model is trained with.
         batches: Seed -> a fresh sample of the training data in batches, at least two; seeds count from 0. Or an
-            iterable of at least four batches: each seed deals them anew. Its halves overlap from seed to seed, so
-            the intervals then speak of these batches, and are too narrow for the data they come from.
+            iterable of at least four batches: each seed deals them anew. Where samples of different seeds overlap, as
+            they do then, or where each takes much of a small data set, the intervals speak of these examples and are
+            too narrow for the population they come from.
         granularity: ``fp.Weights()`` or ``fp.Channels(example_inputs=x)``.
         sparsity: Fraction of units that each cut removes, in (0, 1).
         seeds: How many; with one there is no interval and no verdict.

@@ -29,7 +29,7 @@ def observations(
     """Print the five observations: statistic, interval over seeds, verdict, and what follows.
 
     Each seed draws twice as many training images as ``subject.batches`` has, or all there are: half for signals, half
-    for the short trainings.
+    for the short trainings. On a small data set the samples of different seeds overlap, so the intervals are narrow.
 
     Returns:
         The rows of :meth:`flowprune.analysis.Observations.to_rows`.
