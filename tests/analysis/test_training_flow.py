@@ -90,6 +90,19 @@ def test_momentum_in_steady_state_is_a_larger_rate():
     assert followed.change.flow == pytest.approx(followed.change.measured / 10, rel=0.03)
 
 
+def test_momentum_of_independent_gradients_is_a_larger_rate_on_average():
+    """White noise and no loss: the norm grows by (eta / (1 - mu))² ‖g‖² a step, as effective says."""
+    generator = torch.Generator().manual_seed(0)
+    weight = nn.Parameter(torch.zeros(2000).double())
+    optimizer = torch.optim.SGD([weight], lr=1e-2, momentum=0.9)
+    followed = FollowedSteps(optimizer, steps=400)
+    for _ in range(400):
+        weight.grad = torch.randn(2000, generator=generator, dtype=torch.float64)
+        optimizer.step()
+    assert followed.change.effective == pytest.approx(followed.change.measured, rel=0.1)
+    assert followed.change.step_size < 0.1 * followed.change.measured
+
+
 def test_looking_changes_nothing_and_ends():
     plain, watched = network(), None
     watched = copy.deepcopy(plain)

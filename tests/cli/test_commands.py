@@ -32,7 +32,9 @@ def test_version():
     assert call("--version").output.strip() == __version__
 
 
-@pytest.mark.parametrize("kind", ["models", "datasets", "measures", "objectives", "presets", "schedules", "events"])
+@pytest.mark.parametrize(
+    "kind", ["analyses", "models", "datasets", "measures", "objectives", "presets", "schedules", "events"]
+)
 def test_list(kind):
     import flowprune as fp
 
@@ -66,6 +68,13 @@ def test_list(kind):
         (["prune", "--sparsity", "0.5", "--schedule", "one_shot", "--rounds", "2"], "one_shot"),
         (["prune", "--sparsity", "0.5", "--model", "vgg13"], "images of shape (1, 8, 8)"),
         (["score", "--out", "."], "That is a folder"),
+        (["analyse", "observation"], "Did you mean 'observations'"),
+        (["analyse", "--steps", "3"], "own options (--sparsity)"),
+        (["analyse", "flow", "--learning-rate", "0.1"], "got '--learning-rate'"),
+        (["analyse", "observations", "--train", "2", "--checkpoint", "FILE"], "0 where there is a --checkpoint"),
+        (["analyse", "observations", "--sparsity", "1"], "in (0, 1)"),
+        (["analyse", "observations", "--learning-rate", "0"], "a finite number > 0"),
+        (["analyse", "observations", "--out", "FILE/below"], "cannot be written"),
         (["run", "."], "TOML"),
         (["run", "FILE"], "UTF-8"),
         (["run", "--preset", "smoke", "--runs", "FILE"], "That is a file"),

@@ -101,6 +101,54 @@ def test_analyse(tmp_path):
     assert "magnitude / loss_preservation" in said
 
 
+def test_analyse_writes_what_it_prints(tmp_path):
+    out = tmp_path / "below" / "flow.json"
+    said = call("analyse", "--dataset", "gaussians", "--samples", 32, "--train", 1, "--sparsity", 0.5, "--out", out)
+    assert "50 % removed" in said
+    flow, *agreements = json.loads(out.read_text())
+    assert flow["kind"] == "flow"
+    assert flow["velocity"] == pytest.approx(flow["measured_velocity"], rel=1e-3)
+    assert len(agreements) == 10
+    assert {row["kind"] for row in agreements} == {"agreement"}
+    assert f"{flow['loss']:.6g}" in said
+    untrained = call("analyse", "--dataset", "gaussians", "--samples", 32)
+    assert f"{flow['loss']:.6g}" not in untrained
+
+
+@pytest.mark.parametrize("granularity", ["channels", "weights"])
+def test_analyse_observations(tmp_path, granularity):
+    out = tmp_path / "observations.json"
+    options = ("--dataset", "gaussians", "--samples", 100, "--temperature", 2, "--granularity", granularity)
+    tried = ("--seeds", 2, "--steps", 3, "--learning-rate", 0.02, "--sparsity", 0.4)
+    said = call("analyse", "observations", *options, *tried, "--out", out)
+    rows = json.loads(out.read_text())
+    assert [row["number"] for row in rows] == [1, 2, 3, 4, 5]
+    for row in rows:
+        setting = [row[name] for name in ("kind", "n", "seeds", "steps", "learning_rate", "sparsity", "samples")]
+        assert setting == ["observation", 2, 2, 3, 0.02, 0.4, 100]
+        assert (row["dataset"], row["temperature"], row["granularity"]) == ("gaussians", 2, granularity)
+        assert f"{row['value']:.3g}" in said
+        assert f"[{row['low']:.3g}, {row['high']:.3g}]" in said
+        assert f"{row['number']} {row['title']}: {row['claim']}" in said
+        assert row["advice"] in said
+
+
+def test_analyse_observations_of_one_seed_gives_no_verdict():
+    options = ("--dataset", "gaussians", "--samples", 20, "--granularity", "weights")
+    said = call("analyse", "observations", *options, "--seeds", 1, "--steps", 1)
+    assert said.count("A verdict needs at least two seeds") == 5
+    assert said.count("–") == 5
+
+
+def test_analyse_observations_of_a_pruned_checkpoint(tmp_path):
+    options = ("--dataset", "gaussians", "--samples", 64)
+    call("prune", *options, "--sparsity", 0.5, "--granularity", "weights", "--out", tmp_path / "pruned")
+    again = (*options, "--checkpoint", tmp_path / "pruned" / "model.safetensors", "--granularity", "weights")
+    call("analyse", "observations", *again, "--seeds", 2, "--steps", 2, "--out", tmp_path / "rows.json")
+    masks = fp.Masks.load(tmp_path / "pruned" / "masks.safetensors")
+    assert {row["units"] for row in json.loads((tmp_path / "rows.json").read_text())} == {masks.kept}
+
+
 def test_run_then_report(tmp_path, spec):
     runs = tmp_path / "runs"
     said = call("run", spec, "--runs", runs, "--set", "seed=3")

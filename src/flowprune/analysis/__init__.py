@@ -1,12 +1,16 @@
-"""What pruning did and why: gradient flow, change of loss, agreement of measures, components. Never imports prune."""
+"""What pruning did and why: flow, change of loss, agreement, components, the paper's claims. Never imports prune."""
 
 from flowprune.analysis.agreement import Agreement, Correlation, agreement, correlation, mask_distance, pearson
 from flowprune.analysis.components.average import ComponentValue, ImportanceRecord
 from flowprune.analysis.components.importance import ComponentImportance
 from flowprune.analysis.components.metric import COMPONENT_METRICS, ComponentMetric, posterior_variance
 from flowprune.analysis.gradient_flow import Flow, corrected_velocity, flow
+from flowprune.analysis.interval import Interval, student_interval
 from flowprune.analysis.loss_change import measured_change, predicted_change, predicted_gradient_norm_change
 from flowprune.analysis.measured_flow import MeasuredFlow, measured_flow
+from flowprune.analysis.observation import Observation, Observations
+from flowprune.analysis.observe import observations
+from flowprune.analysis.short_training import ShortTraining
 from flowprune.analysis.training_flow import FollowedSteps, StepChange, predicted_step
 
 __all__ = [
@@ -19,7 +23,11 @@ __all__ = [
     "Flow",
     "FollowedSteps",
     "ImportanceRecord",
+    "Interval",
     "MeasuredFlow",
+    "Observation",
+    "Observations",
+    "ShortTraining",
     "StepChange",
     "agreement",
     "corrected_velocity",
@@ -28,9 +36,11 @@ __all__ = [
     "mask_distance",
     "measured_change",
     "measured_flow",
+    "observations",
     "pearson",
     "posterior_variance",
     "predicted_change",
     "predicted_gradient_norm_change",
     "predicted_step",
+    "student_interval",
 ]

@@ -8,7 +8,8 @@ g the gradient of its batch, eta the learning rate, lambda the decay, mu the mom
     step size  dN = -2 eta (θ·g + lambda N) + eta² ‖g + lambda θ‖²
     momentum   dN = -2 eta θ·v + eta² ‖v‖²,   v = mu v_before + g + lambda θ
 
-and the last is exact. Without knowing v one may take momentum for a larger rate, eta / (1 - mu), in the second.
+and the last is exact. Without knowing v one may take momentum for a larger rate, eta / (1 - mu), in the third: right on
+average where the gradients of the steps are independent of each other, or all the same.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class StepChange:
         decay: With weight decay.
         step_size: With the second order of the step besides.
         momentum: With the momentum buffer besides.
-        effective: With weight decay, at the rate eta / (1 - mu).
+        effective: As ``step_size``, at the rate eta / (1 - mu).
         measured: What the optimizer did.
         steps: How many steps.
     """
@@ -76,12 +77,13 @@ def predicted_step(
     pull = [g if weight_decay == 0 else g + weight_decay * p for p, g in zip(params, gradients, strict=True)]
     moved = [d if v is None or momentum == 0 else momentum * v + d for d, v in zip(pull, buffers, strict=True)]
     along, decayed, along_buffer = (_inner(params, each) for each in (gradients, pull, moved))
+    square, larger = squared_norm(pull), rate / (1.0 - momentum)
     return StepChange(
         flow=-2.0 * rate * along,
         decay=-2.0 * rate * decayed,
-        step_size=-2.0 * rate * decayed + rate**2 * squared_norm(pull),
+        step_size=-2.0 * rate * decayed + rate**2 * square,
         momentum=-2.0 * rate * along_buffer + rate**2 * squared_norm(moved),
-        effective=-2.0 * rate / (1.0 - momentum) * decayed,
+        effective=-2.0 * larger * decayed + larger**2 * square,
         steps=1,
     )
 

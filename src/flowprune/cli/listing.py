@@ -12,6 +12,7 @@ from flowprune.core.index import Index
 KINDS: Index[Mapping[str, object]] = Index(
     "list",
     {
+        "analyses": "flowprune.cli.analyse:ANALYSES",
         "models": "flowprune.models:MODELS",
         "datasets": "flowprune.data:DATASETS",
         "measures": "flowprune.measures.index:MEASURES",

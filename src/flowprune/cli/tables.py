@@ -12,7 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from flowprune.analysis import Flow, MeasuredFlow
+    from flowprune.analysis import Flow, MeasuredFlow, Observations
     from flowprune.masks import Masks
     from flowprune.prune import CostChange
 
@@ -72,6 +72,20 @@ def agreement_table(scores: Mapping[str, Mapping[str, Tensor]], sparsity: float 
         found = agreement(scores[a], scores[b], sparsity=sparsity)
         table.add_row(f"{a} / {b}", f"{found.spearman:.3f}", f"{found.overlap:.3f}")
     Console().print(table)
+
+
+def observations_table(found: Observations) -> None:
+    """One line for each observation: the statistic, its value and interval, the verdict."""
+    title = (
+        f"the paper's observations: {found.sparsity:.0%} of {found.units:,} {found.granularity} cut, "
+        f"{found.training.steps} steps at learning rate {found.training.learning_rate:g}"
+    )
+    table = grid(title, "statistic (> 0: holds)", "value", f"{found.confidence:.0%} interval", "n", "verdict")
+    for each in found:
+        value = "not finite" if each.value is None else f"{each.value:.3g}"
+        words = f"{each.number} {each.statistic}"
+        table.add_row(words, value, each.interval.replace("[", r"\["), str(each.n), each.verdict or "none")
+    wide().print(table)
 
 
 def _number(value: float | None) -> str:

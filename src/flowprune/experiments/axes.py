@@ -46,7 +46,8 @@ _MAPPINGS = ("model.options", "data.options", "train.milestones")
 def settings(specs: Sequence[Spec]) -> list[dict[str, object]]:
     """What tells each run apart that no column says: its values of the other fields in which the specs differ.
 
-    ``name``, which changes no number, is told only of runs that differ in nothing else.
+    ``name`` and what is recorded, which change no number, are told only of runs that differ in nothing else; so is
+    a scoring temperature that is not a number of its own.
 
     Example:
         >>> from flowprune.experiments.spec import parse

@@ -56,7 +56,12 @@ def cell(spec: Spec) -> str:
     cut = spec.prune
     if cut is None:
         return f"{where}, dense"
-    words = [where, cut.measure, f"{cut.rounds} round{'s' if cut.rounds > 1 else ''}", f"{100 * cut.sparsity:g} % removed"]
+    words = [
+        where,
+        cut.measure,
+        f"{cut.rounds} round{'s' if cut.rounds > 1 else ''}",
+        f"{100 * cut.sparsity:g} % removed",
+    ]
     if cut.temperature not in (None, "published"):
         words.append(f"scored at T = {cut.temperature:g}")
     if cut.granularity != "channels":

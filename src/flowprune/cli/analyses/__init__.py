@@ -1,0 +1,1 @@
+"""What ``flowprune analyse`` can look at: one file for each, and a row in the index of ``cli.analyse``."""
