@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import flowprune as fp
-from flowprune.experiments import axes, demo, store
+from flowprune.experiments import axes, demo, store, telling
 from flowprune.experiments.folder import open_folder
 from flowprune.experiments.job import run
 from flowprune.experiments.latency import measure
@@ -90,16 +90,18 @@ def test_settings_name_what_no_column_tells():
     weights = override(TINY, {"prune.granularity": "weights"})
     dense = override(TINY, {"prune.measure": "dense"})
     wide = override(TINY, {"model.options": {}, "seed": 3, "prune.sparsity": 0.25})
-    found = axes.settings([TINY, weights, dense, wide])
+    kept = override(TINY, {"prune.floor": 0.1})
+    found = telling.settings([TINY, weights, dense, wide, kept])
     widths = {"model.options.widths": [6]}
     assert found == [
-        {**widths, "prune.granularity": "channels"},
-        {**widths, "prune.granularity": "weights"},
+        {**widths, "prune.floor": "auto"},
         widths,
-        {"model.options.widths": None, "prune.granularity": "channels"},
+        widths,
+        {"model.options.widths": None},
+        {**widths, "prune.floor": 0.1},
     ]
-    assert axes.settings([TINY, override(TINY, {"name": "other"})]) == [{"name": "run"}, {"name": "other"}]
-    assert axes.settings([TINY, override(TINY, {"name": "other", "train.batch": 8})])[1] == {"train.batch": 8}
+    assert telling.settings([TINY, override(TINY, {"name": "other"})]) == [{"name": "run"}, {"name": "other"}]
+    assert telling.settings([TINY, override(TINY, {"name": "other", "train.batch": 8})])[1] == {"train.batch": 8}
 
 
 def test_a_damaged_spec_does_not_block_the_demo(tmp_path):

@@ -113,3 +113,25 @@ def test_the_wait_for_a_busy_worker_costs_nothing(tmp_path):
     began = time.process_time()
     sweep(specs(0), tmp_path, jobs=1, target="tests.experiments.pretend:quick")
     assert time.process_time() - began < 1.0
+
+
+def test_jobs_share_each_device_and_each_sees_its_own_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    events = []
+    target = "tests.experiments.pretend:slow"
+    sweep(specs(0, 1, 2, 3), tmp_path, jobs_per_device=2, listen=events.append, target=target)
+    told = [event.text.split() for event in events if event.kind == "progress"]
+    assert len({process for process, _ in told}) == 4  # two on each of two devices, all at once
+    assert sorted(device for _, device in told) == ["3", "3", "5", "5"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
+
+
+def test_jobs_on_devices_need_a_device(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(ValueError, match="where there is a CUDA device"):
+        sweep(specs(0), tmp_path, jobs_per_device=2)
+    with pytest.raises(ValueError, match="not both"):
+        sweep(specs(0), tmp_path, jobs=1, jobs_per_device=2)
+    with pytest.raises(ValueError, match="jobs_per_device"):
+        sweep(specs(0), tmp_path, jobs_per_device=0)

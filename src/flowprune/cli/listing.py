@@ -18,6 +18,7 @@ KINDS: Index[Mapping[str, object]] = Index(
         "measures": "flowprune.measures.index:MEASURES",
         "objectives": "flowprune.objectives:OBJECTIVES",
         "presets": "flowprune.experiments.presets:PRESETS",
+        "studies": "flowprune.experiments.studies:STUDIES",
         "schedules": "flowprune.schedules:SCHEDULES",
         "events": "flowprune.schedules:EVENTS",
     },

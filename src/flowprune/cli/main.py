@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flowprune.cli.analyse import analyse
+from flowprune.cli.collect import collect
 from flowprune.cli.demo import demo
 from flowprune.cli.download import download
 from flowprune.cli.errors import DEBUG, told
@@ -27,6 +28,7 @@ COMMANDS = {
     "prune": prune,
     "run": run,
     "sweep": sweep,
+    "collect": collect,
     "report": report,
     "analyse": analyse,
 }

@@ -75,7 +75,7 @@ def labels(specs: Sequence[Spec]) -> dict[str, str]:
 
     Any other field in which the runs differ follows with its value, so that no two labels are alike.
     """
-    from flowprune.experiments.axes import settings
+    from flowprune.experiments.telling import settings
 
     datasets, sparsities = {spec.data.name for spec in specs}, {spec.prune.sparsity for spec in specs if spec.prune}
     found: dict[str, str] = {}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flowprune.report.results import Latency, Result
     from flowprune.report.spread import Spread
 
-COLUMNS = ("rounds", "sparsity", "test accuracy %", "n", "parameters", "mult-adds", "bytes", "ms", "ms dense")
+COLUMNS = ("rounds", "removed", "test accuracy %", "n", "parameters", "mult-adds", "bytes", "ms", "ms dense")
 
 
 def print_results(runs: Path | Sequence[Path], console: Console | None = None) -> None:
@@ -49,7 +49,7 @@ def _table(title: str, results: Sequence[Result]) -> Table:
             each.measure,
             *([each.setting] if told else []),
             str(each.rounds),
-            f"{each.sparsity:g}",
+            f"{each.sparsity:g} {each.granularity}".strip(),
             _accuracy(each.final),
             str(each.runs),
             *(_size(value) for value in (each.parameters, each.multiply_adds, each.bytes)),

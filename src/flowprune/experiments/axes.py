@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
@@ -36,62 +35,6 @@ def expand(spec: Spec, axes: Mapping[str, Sequence[object]]) -> list[Spec]:
             raise invalid(f"expand(axes[{path!r}])", "a list of one value or more", values)
     specs = (override(spec, dict(zip(axes, values, strict=True))) for values in product(*axes.values()))
     return list({each.run_id: each for each in specs}.values())
-
-
-COLUMN_FIELDS = ("prune", "prune.measure", "prune.rounds", "prune.sparsity", "seed", "model.name", "data.name")
-"""Fields that have a column of their own in every table (a dense run is the measure ``"dense"``), or are its seeds."""
-_MAPPINGS = ("model.options", "data.options", "train.milestones")
-
-
-def settings(specs: Sequence[Spec]) -> list[dict[str, object]]:
-    """What tells each run apart that no column says: its values of the other fields in which the specs differ.
-
-    ``name`` and what is recorded, which change no number, are told only of runs that differ in nothing else; so is
-    a scoring temperature that is not a number of its own.
-
-    Example:
-        >>> from flowprune.experiments.spec import parse
-        >>> base = parse({"model": {"name": "mlp"}, "data": {"name": "digits"}})
-        >>> settings([base, override(base, {"train.batch": 32, "seed": 1})])
-        [{'train.batch': 64}, {'train.batch': 32}]
-    """
-    flat = [_flat(spec.model_dump(mode="json")) for spec in specs]
-    unnamed = {json.dumps({**fields, "name": ""}, sort_keys=True) for fields in flat}
-    hidden = COLUMN_FIELDS if len(unnamed) < len(flat) else (*COLUMN_FIELDS, "name")
-    paths = [path for path in differing(specs) if path not in hidden]
-    return [
-        {path: fields.get(path) for path in paths if path in fields or path.startswith(_MAPPINGS)} for fields in flat
-    ]
-
-
-def differing(specs: Sequence[Spec]) -> dict[str, list[object]]:
-    """The fields in which specs differ, by dotted path, each with its values in order of appearance.
-
-    Example:
-        >>> from flowprune.experiments.spec import parse
-        >>> base = parse({"model": {"name": "mlp"}, "data": {"name": "digits"}})
-        >>> differing([base, override(base, {"train.batch": 32})])
-        {'train.batch': [64, 32]}
-    """
-    flat = [_flat(spec.model_dump(mode="json")) for spec in specs]
-    values: dict[str, list[object]] = {}
-    for path in dict.fromkeys(path for fields in flat for path in fields):
-        known = values.setdefault(path, [])
-        for fields in flat:  # an option or a milestone that a run lacks tells it apart: None
-            told = path in fields or path.startswith(_MAPPINGS)
-            if told and fields.get(path) not in known:
-                known.append(fields.get(path))
-    return {path: known for path, known in values.items() if len(known) > 1}
-
-
-def _flat(fields: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in fields.items():
-        if isinstance(value, dict):
-            flat |= _flat(cast("dict[str, object]", value), f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def parse_axis(text: str, *, option: str = "--axis") -> tuple[str, list[object]]:

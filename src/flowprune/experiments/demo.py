@@ -5,19 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from flowprune.core.errors import invalid
-from flowprune.experiments.axes import expand
 from flowprune.experiments.folder import RunFolder, folders
-from flowprune.experiments.presets import PRESETS
 from flowprune.experiments.spec import Spec
+from flowprune.experiments.studies import STUDIES
 
-MEASURES = (
-    "magnitude",
-    "loss_preservation",
-    "biased_loss",
-    "gradient_norm_increase",
-    "gradient_norm_preservation",
-)
-ROUNDS = (1, 5)
 SEEDS = 32
 """Seeds by which a run with a damaged spec is still known as the demo's."""
 
@@ -29,12 +20,8 @@ def specs(*, seeds: int = 3) -> list[Spec]:
         >>> len(specs(seeds=3))
         33
     """
-    axes: dict[str, tuple[object, ...]] = {
-        "prune.measure": ("dense", *MEASURES),
-        "prune.rounds": ROUNDS,
-        "seed": tuple(range(seeds)),
-    }
-    return expand(PRESETS["demo"], axes)
+    first = dict.fromkeys(spec.model_copy(update={"seed": 0}) for spec in STUDIES["demo"].specs)
+    return [spec.model_copy(update={"seed": seed}) for spec in first for seed in range(seeds)]
 
 
 def require_own(root: Path) -> None:

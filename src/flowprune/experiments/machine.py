@@ -8,10 +8,21 @@ from pathlib import Path
 from flowprune.core.errors import invalid
 from flowprune.experiments.spec import Spec
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that says which devices a process sees."""
+
 
 def cores() -> int:
     """The processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_devices() -> tuple[str, ...]:
+    """The CUDA devices this process may use, by the names that CUDA_VISIBLE_DEVICES knows them by."""
+    import torch
+
+    listed = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    return tuple(listed or map(str, range(torch.cuda.device_count())))
 
 
 def require_machine(spec: Spec) -> None:

@@ -113,6 +113,7 @@ class Spec(Part):
             "measure": cut.measure if cut else "dense",
             "rounds": cut.rounds if cut else 0,
             "sparsity": cut.sparsity if cut else 0.0,
+            "granularity": cut.granularity if cut else "",
             "seed": self.seed,
             "model": self.model.name,
             "dataset": self.data.name,

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowprune.core.errors import PruningError, invalid
-from flowprune.experiments.axes import settings
-from flowprune.experiments.folder import LATENCY, RunFolder, folders
+from flowprune.experiments.archive import ROWS, Archive
+from flowprune.experiments.folder import LATENCY, folders
+from flowprune.experiments.record import Record
+from flowprune.experiments.telling import settings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -20,6 +22,7 @@ COLUMNS = {
     "measure": "VARCHAR",
     "rounds": "BIGINT",
     "sparsity": "DOUBLE",
+    "granularity": "VARCHAR",
     "seed": "BIGINT",
     "model": "VARCHAR",
     "dataset": "VARCHAR",
@@ -44,26 +47,56 @@ def connect(root: Path | str | Sequence[Path | str], *, unfinished: bool = False
     """
     import duckdb
 
-    found = [folder for folder in _all(root) if folder.finished or (unfinished and folder.rows.path.exists())]
-    if not found:
-        raise invalid("read(root=)", "a folder with finished runs", str(root), "Run something, or let it finish.")
+    found = records(root, unfinished=unfinished)
     connection = duckdb.connect()
     late_ones = {name: "BIGINT" if name in ("latency_batch", "latency_threads") else "DOUBLE" for name in LATENCY}
     fields = {**COLUMNS, **late_ones, "file": "VARCHAR"}
     connection.execute(f"CREATE TABLE runs ({', '.join(f'{name} {kind}' for name, kind in fields.items())})")
     connection.executemany(f"INSERT INTO runs VALUES ({', '.join('?' * len(fields))})", _facts(found))
-    files = ", ".join("'" + str(folder.rows.path).replace("'", "''") + "'" for folder in found)
+    paths = dict.fromkeys(str(record.file) for record in found)
+    files = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    archived = any(path.endswith(ROWS) for path in paths)  # whose rows name their run; a folder's are all of one
+    own, own_run = (", run", "AND (raw.run IS NULL OR raw.run = runs.run)") if archived else ("", "")
     late = ", ".join(f"CASE WHEN kind = 'result' THEN runs.{name} END AS {name}" for name in LATENCY)
     connection.execute(
         # A torn last line of a run that was killed reads as a row of nulls (ignore_errors), and is dropped.
         f"CREATE VIEW rows AS SELECT {', '.join(f'runs.{name}' for name in COLUMNS)}, "
-        f"raw.* EXCLUDE (filename, line), {late} "
+        f"raw.* EXCLUDE (filename, line{own}), {late} "
         f"FROM (SELECT *, row_number() OVER () AS line FROM read_json([{files}], format='newline_delimited', "
         "union_by_name=true, filename=true, ignore_errors=true, sample_size=-1)) AS raw "
         # A join keeps no order; readers count on the stored one (epochs in turn, layers as in the network).
-        "JOIN runs ON raw.filename = runs.file WHERE kind IS NOT NULL ORDER BY raw.line"
+        f"JOIN runs ON raw.filename = runs.file {own_run} WHERE kind IS NOT NULL ORDER BY raw.line"
     )
     return connection
+
+
+def records(root: Path | str | Sequence[Path | str], *, unfinished: bool = False) -> list[Record]:
+    """The runs below ``root``, each once: a folder of its own comes before an archive that holds the run too.
+
+    Args:
+        root: A folder of run folders, a run folder, an archive, or several.
+        unfinished: Whether runs that have not ended are read as well, as far as they came.
+
+    Raises:
+        ValueError: there is no run to read.
+        PruningError: a finished run or an archive is damaged.
+    """
+    roots = [Path(root)] if isinstance(root, str | Path) else [Path(each) for each in root]
+    archives = [each for each in roots if Archive.at(each)]
+    found = [folder for each in roots if each not in archives for folder in folders(each)]
+    kept = [folder for folder in found if folder.finished or (unfinished and folder.rows.path.exists())]
+    for folder in kept:
+        if folder.finished and (damaged := folder.damaged()):
+            raise PruningError(
+                f"{folder.path} is damaged ({', '.join(damaged)}): its checksums do not hold. Run its spec again; "
+                "it goes on from its last good checkpoint."
+            )
+    by_run = {record.run: record for record in map(Record.of, kept)}
+    for record in (record for each in archives for record in Archive(each).records):
+        by_run.setdefault(record.run, record)
+    if not by_run:
+        raise invalid("read(root=)", "a folder with finished runs", str(root), "Run something, or let it finish.")
+    return list(by_run.values())
 
 
 def read(
@@ -88,24 +121,12 @@ def read(
     return [{name: value for name, value in zip(names, line, strict=True) if value is not None} for line in lines]
 
 
-def _all(root: Path | str | Sequence[Path | str]) -> list[RunFolder]:
-    roots = [root] if isinstance(root, str | Path) else list(root)
-    return [folder for each in roots for folder in folders(each)]
-
-
-def _facts(found: Sequence[RunFolder]) -> list[list[object]]:
+def _facts(found: Sequence[Record]) -> list[list[object]]:
     """A line of the table of runs for each of them."""
-    for folder in found:
-        if folder.finished and (damaged := folder.damaged()):
-            raise PruningError(
-                f"{folder.path} is damaged ({', '.join(damaged)}): its checksums do not hold. Run its spec again; "
-                "it goes on from its last good checkpoint."
-            )
-    specs = [folder.spec for folder in found]
     facts: list[list[object]] = []
-    for folder, spec, differs in zip(found, specs, settings(specs), strict=True):
-        columns = {**spec.columns, "setting": json.dumps(differs) if differs else None}
-        latency = folder.latency or {}
+    for record, differs in zip(found, settings([record.spec for record in found]), strict=True):
+        columns = {**record.spec.columns, "setting": json.dumps(differs) if differs else None}
+        latency = record.latency or {}
         values = [*(columns[name] for name in COLUMNS), *(latency.get(name) for name in LATENCY)]
-        facts.append([*values, str(folder.rows.path)])
+        facts.append([*values, str(record.file)])
     return facts

@@ -36,12 +36,13 @@ class Study:
         """The runs whose ids are not among those found."""
         return tuple(spec for spec in self.specs if spec.run_id not in found)
 
-    def without_columns(self, specs: Iterable[Spec]) -> str:
-        """Specs in words, one line for each model, data set, measure and number of rounds, with the seeds that lack."""
-        lines: dict[str, list[int]] = {}
-        for spec in specs:
-            lines.setdefault(cell(spec), []).append(spec.seed)
-        return "\n".join(f"{name}: seed {', '.join(map(str, sorted(seeds)))}" for name, seeds in lines.items())
+
+def cells(specs: Iterable[Spec]) -> dict[str, tuple[int, ...]]:
+    """The seeds of each cell among some specs, cells in words and in order of appearance."""
+    found: dict[str, list[int]] = {}
+    for spec in specs:
+        found.setdefault(cell(spec), []).append(spec.seed)
+    return {name: tuple(sorted(seeds)) for name, seeds in found.items()}
 
 
 def cell(spec: Spec) -> str:
@@ -50,22 +51,16 @@ def cell(spec: Spec) -> str:
     Example:
         >>> from flowprune.experiments.spec import parse
         >>> cell(parse({"model": {"name": "mlp"}, "data": {"name": "digits"}, "prune": {"measure": "fisher"}}))
-        'mlp on digits, fisher, 1 round, 75 % removed'
+        'mlp on digits, fisher, 1 round, 75 % of channels'
     """
     where = f"{spec.model.name} on {spec.data.name}"
     cut = spec.prune
     if cut is None:
         return f"{where}, dense"
-    words = [
-        where,
-        cut.measure,
-        f"{cut.rounds} round{'s' if cut.rounds > 1 else ''}",
-        f"{100 * cut.sparsity:g} % removed",
-    ]
-    if cut.temperature not in (None, "published"):
+    rounds = f"{cut.rounds} round{'s' if cut.rounds > 1 else ''}"
+    words = [where, cut.measure, rounds, f"{100 * cut.sparsity:g} % of {cut.granularity}"]
+    if isinstance(cut.temperature, float):
         words.append(f"scored at T = {cut.temperature:g}")
-    if cut.granularity != "channels":
-        words.append(cut.granularity)
     return ", ".join(words)
 
 

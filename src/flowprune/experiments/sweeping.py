@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections import deque
@@ -16,7 +17,7 @@ from pathlib import Path
 from flowprune.core.errors import invalid
 from flowprune.experiments.events import Event, Listener, warn
 from flowprune.experiments.folder import RunFolder
-from flowprune.experiments.machine import cores, require_machine, require_writable
+from flowprune.experiments.machine import VISIBLE, cores, require_machine, require_writable, visible_devices
 from flowprune.experiments.prefix import Prefix, forget
 from flowprune.experiments.spec import Spec
 from flowprune.experiments.worker import said, serve
@@ -43,6 +44,7 @@ class _Worker:
 
     process: BaseProcess
     pipe: Connection
+    device: str | None = None
     spec: Spec | None = None
 
 
@@ -52,14 +54,24 @@ class _State:
     listen: Listener
     target: str
     waiting: deque[Spec]
+    devices: tuple[str, ...] = ()
     workers: list[_Worker] = field(default_factory=list[_Worker])
     failed: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def sweep(
-    specs: Sequence[Spec], root: Path | str, *, jobs: int | None = None, listen: Listener = warn, target: str = RUN
+    specs: Sequence[Spec],
+    root: Path | str,
+    *,
+    jobs: int | None = None,
+    jobs_per_device: int | None = None,
+    listen: Listener = warn,
+    target: str = RUN,
 ) -> Sweep:
     """Run every spec, ``jobs`` at a time, each in a process of its own.
+
+    Small networks leave most of a large GPU idle: several of them side by side on each do not, with
+    ``jobs_per_device``. Each process then sees one device alone, so a spec says just ``device = "cuda"``.
 
     A run that fails, or whose process dies, is reported and the others go on. Runs that finished before are
     skipped, interrupted ones go on from their checkpoint: the same call twice does the work once. Ctrl-C stops
@@ -69,25 +81,25 @@ def sweep(
         specs: What to run; equal ones are run once.
         root: Where the run folders are.
         jobs: Processes at a time; by default one per core.
+        jobs_per_device: Instead of ``jobs``: processes at a time on each visible CUDA device.
         listen: Hears what the runs say.
         target: ``"module:function"`` called as ``function(spec, root, listen=...)`` for each.
 
     Raises:
-        ValueError: no specs, fewer than one job, a root that cannot be written, or more threads or another device
-            than there are.
+        ValueError: no specs, fewer than one job, both numbers of jobs, no device to share, a root that cannot be
+            written, or more threads or another device than there are.
     """
     if not specs:
         raise invalid("sweep(specs=)", "at least one spec", [])
-    if jobs is not None and jobs < 1:
-        raise invalid("sweep(jobs=)", ">= 1", jobs)
+    devices, count = _places(jobs, jobs_per_device)
     root = Path(root)
     require_writable("sweep(root=)", root, folder=True)
     unique = {spec.run_id: spec for spec in specs}
-    state = _State(root, listen, target, deque(_unfinished(unique.values(), root, listen)))
+    state = _State(root, listen, target, deque(_unfinished(unique.values(), root, listen)), devices)
     for spec in state.waiting:
         require_machine(spec)
     try:
-        for _ in range(min(jobs or cores(), len(state.waiting))):
+        for _ in range(min(count, len(state.waiting))):
             _hire(state)
         while any(worker.spec for worker in state.workers):
             for worker in _ready(state.workers):
@@ -99,6 +111,21 @@ def sweep(
         forget(root, unique.values())
     done = (RunFolder(root / run) for run in unique if run not in state.failed)
     return Sweep(tuple(done), state.failed)
+
+
+def _places(jobs: int | None, per_device: int | None) -> tuple[tuple[str, ...], int]:
+    """The devices that processes are told apart by, none where they are not, and how many processes there are."""
+    for name, value in (("jobs", jobs), ("jobs_per_device", per_device)):
+        if value is not None and value < 1:
+            raise invalid(f"sweep({name}=)", ">= 1", value)
+    if per_device is None:
+        return (), jobs or cores()
+    if jobs is not None:
+        raise invalid("sweep(jobs=, jobs_per_device=)", "not both given", (jobs, per_device))
+    devices = visible_devices()
+    if not devices:
+        raise invalid("sweep(jobs_per_device=)", "given where there is a CUDA device", per_device, "Use jobs= instead.")
+    return devices, per_device * len(devices)
 
 
 def _unfinished(specs: Iterable[Spec], root: Path, listen: Listener) -> Iterator[Spec]:
@@ -123,15 +150,32 @@ def _interrupts_ignored() -> Generator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def _seeing(device: str | None) -> Generator[None]:
+    """A process started inside sees one device alone; this one goes on seeing all."""
+    before = os.environ.get(VISIBLE)
+    if device is not None:
+        os.environ[VISIBLE] = device
+    try:
+        yield
+    finally:
+        if device is not None and before is None:
+            del os.environ[VISIBLE]
+        elif before is not None:
+            os.environ[VISIBLE] = before
+
+
 def _hire(state: _State) -> None:
-    """Start a process and give it the next spec."""
+    """Start a process, on the device that has fewest, and give it the next spec."""
     context = multiprocessing.get_context("spawn")  # fork would copy a torch that has threads
     near, far = context.Pipe()
+    busy = [worker.device for worker in state.workers]
+    device = min(state.devices, key=busy.count, default=None)
     process = context.Process(target=serve, args=(far, state.target), daemon=True)
-    with _interrupts_ignored():
+    with _interrupts_ignored(), _seeing(device):
         process.start()
     far.close()
-    worker = _Worker(process, near)
+    worker = _Worker(process, near, device)
     state.workers.append(worker)
     _assign(state, worker)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ class Evidence:
 
 
 def load(runs: Path | str) -> Evidence:
-    """Read every finished run below ``runs``.
+    """Read every finished run below ``runs``, or of an archive.
 
     Raises:
         ValueError: there is no finished run.
@@ -42,24 +41,10 @@ def load(runs: Path | str) -> Evidence:
             "report.write(runs=)", "a folder with finished runs that stored rows", str(runs), "Run one first."
         )
     names = {text(row, "run") for row in rows}
-    folders = {path.parent.name: path.parent for path in sorted(root.glob("**/spec.json"))}
-    specs = {name: _flat(_spec(folders[name] / "spec.json")) for name in sorted(names) if name in folders}
-    beside = {name: folders[name] / "environment.json" for name in sorted(names) if name in folders}
-    environments = {name: _flat(_read(path)) for name, path in beside.items() if path.exists()}
+    found = {record.run: record for record in store.records(root) if record.run in names}
+    specs = {name: _flat(found[name].spec.model_dump(mode="json")) for name in sorted(found)}
+    environments = {name: _flat(found[name].environment) for name in sorted(found) if found[name].environment}
     return Evidence(rows, specs, environments)
-
-
-def _spec(path: Path) -> Mapping[str, object]:
-    stored = _read(path)
-    inner = stored.get("spec", stored)
-    return cast("Mapping[str, object]", inner) if isinstance(inner, dict) else stored
-
-
-def _read(path: Path) -> Mapping[str, object]:
-    found: object = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise invalid(f"report.write(): {path}", "a JSON object", type(found).__name__, "Run its spec again.")
-    return cast("Mapping[str, object]", found)
 
 
 def _flat(fields: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -30,7 +30,7 @@ class Result:
     """What the runs of one measure at one number of rounds, in one setting, came to.
 
     Attributes:
-        dataset, model, sparsity: The study; sparsity is the share of units removed.
+        dataset, model, sparsity, granularity: The study: what share of which units was removed.
         measure, rounds: What chose the units, and in how many cuts; ``("dense", 0)`` for unpruned runs.
         setting: The other fields in which the runs read together differ, such as ``"train.batch=32"``.
         runs: How many runs, which differ in their seed alone, the means are over; ``n`` inside a :class:`Spread` may be
@@ -47,6 +47,7 @@ class Result:
     dataset: str
     model: str
     sparsity: float
+    granularity: str
     measure: str
     rounds: int
     setting: str
@@ -92,6 +93,7 @@ def _result(study: Study, cell: Config, rows: Sequence[Row], dense: Spread | Non
         dataset=study.dataset,
         model=study.model,
         sparsity=0.0 if cell.dense else study.sparsity,
+        granularity="" if cell.dense else study.granularity,
         measure=cell.measure,
         rounds=cell.rounds,
         setting=cell.words,

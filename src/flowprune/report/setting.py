@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from flowprune.experiments.axes import COLUMN_FIELDS
+from flowprune.experiments.telling import COLUMN_FIELDS
 from flowprune.report.evidence import Evidence
 from flowprune.report.shapes.runs import config, grouped
 from flowprune.report.studies import DENSE

@@ -13,17 +13,19 @@ DENSE = "dense"
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """The rows of the pruned runs at one sparsity, and of the dense runs they are held against."""
+    """The rows of the pruned runs at one sparsity of one kind of units, and of the dense runs they are held against."""
 
     dataset: str
     model: str
     sparsity: float
+    granularity: str
     rows: tuple[Row, ...]
 
     @property
     def title(self) -> str:
-        """``"vgg13 on cifar10, 75 % removed"``."""
-        pruned = f", {100 * self.sparsity:g} % removed" if self.sparsity else ", dense"
+        """``"vgg13 on cifar10, 75 % of channels removed"``."""
+        units = f"of {self.granularity} " if self.granularity else ""
+        pruned = f", {100 * self.sparsity:g} % {units}removed" if self.sparsity else ", dense"
         return f"{self.model} on {self.dataset}{pruned}"
 
 
@@ -37,16 +39,17 @@ def studies(rows: Sequence[Row]) -> tuple[Study, ...]:
         [(0.75, 2)]
     """
     dense: dict[tuple[str, str], list[Row]] = {}
-    pruned: dict[tuple[str, str, float], list[Row]] = {}
+    pruned: dict[tuple[str, str, float, str], list[Row]] = {}
     for row in rows:
         where = (text(row, "dataset", "unnamed data"), text(row, "model", "unnamed model"))
         if text(row, "measure", DENSE) == DENSE:
             dense.setdefault(where, []).append(row)
         else:
-            pruned.setdefault((*where, round(number(row, "sparsity") or 0.0, 9)), []).append(row)
-    found = [Study(d, m, s, (*dense.get((d, m), ()), *own)) for (d, m, s), own in sorted(pruned.items())]
+            kind = (round(number(row, "sparsity") or 0.0, 9), text(row, "granularity"))
+            pruned.setdefault((*where, *kind), []).append(row)
+    found = [Study(d, m, s, g, (*dense.get((d, m), ()), *own)) for (d, m, s, g), own in sorted(pruned.items())]
     alone = [where for where in sorted(dense) if not any(key[:2] == where for key in pruned)]
-    return tuple(found + [Study(d, m, 0.0, tuple(dense[d, m])) for d, m in alone])
+    return tuple(found + [Study(d, m, 0.0, "", tuple(dense[d, m])) for d, m in alone])
 
 
 def only(where: str, rows: Sequence[Row]) -> Study:
