@@ -77,8 +77,8 @@ def pipeline(chosen):
     images, labels = random_images(chosen.images)
     served = ours(images, labels)
     plain = batches(images, labels, batch=BATCH, seed=0, normalise=NORMALISE)
-    work = {"reference": drain(loader(images, labels)), "flowprune": drain(served), "without augmentation": drain(plain)}
-    return work, chosen.images
+    work = {"reference": loader(images, labels), "flowprune": served, "without augmentation": plain}
+    return {name: drain(each) for name, each in work.items()}, chosen.images
 
 
 def trainer(chosen, execution):

@@ -38,6 +38,7 @@ OTHERS = {
     "contiguous": "channels_last",
     "gradient_norm": "loss",
     "refuse": "take",
+    "none": "mean",
 }
 
 

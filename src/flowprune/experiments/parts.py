@@ -203,6 +203,7 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
         objective=parts.scored,
         schedule=schedule,
         when=event,
+        normalise=cut.normalise,
         scope=cut.scope,
         floor=None if cut.floor == "none" else cut.floor,
         protect=cut.protect,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def load_pruned(model: nn.Module, path: Path | str, *, where: str = "load_pruned
     path = Path(path)
     file = path / WEIGHTS if path.is_dir() else path
     try:
-        tensors = load_file(file)
+        tensors = plain_names(load_file(file), own=model.state_dict())
     except SafetensorError as error:
         raise invalid(where, "a safetensors file", str(file), f"It cannot be read: {error}.") from None
     made, beside = deepcopy(model), file.with_name(MASKS)
@@ -60,6 +60,31 @@ def load_pruned(model: nn.Module, path: Path | str, *, where: str = "load_pruned
             shrink(made, masks)
     fill(made, tensors, where=where, path=file)
     return made
+
+
+WRAPPERS = ("module.", "_orig_mod.")
+"""What data-parallel training and ``torch.compile`` put before the names of a model's tensors."""
+
+
+def plain_names(tensors: Mapping[str, Tensor], *, own: Collection[str]) -> dict[str, Tensor]:
+    """Tensors by the names that a model itself gives them, whatever it was wrapped in when they were saved.
+
+    Args:
+        tensors: By name.
+        own: The model's names; where one of them is among the tensors, nothing is stripped.
+
+    Example:
+        >>> import torch
+        >>> list(plain_names({"module._orig_mod.weight": torch.ones(1)}, own={"weight"}))
+        ['weight']
+    """
+    found = dict(tensors)
+    while not any(name in own for name in found):
+        wrapper = next((w for w in WRAPPERS if found and all(name.startswith(w) for name in found)), None)
+        if wrapper is None:
+            break
+        found = {name.removeprefix(wrapper): value for name, value in found.items()}
+    return found
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, where: str, path: Path) -> None:

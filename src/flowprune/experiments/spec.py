@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from pydantic import Field, StringConstraints, ValidationError
 
@@ -34,6 +34,11 @@ from flowprune.schedules import build as build_schedule
 
 SPEC_VERSION = 2
 """Part of every run's identity. Raise it when the same spec would give other numbers."""
+LATER: Final[Mapping[str, object]] = {"prune.normalise": "none"}
+"""Fields that came after the version, with what they are where nothing was asked for.
+
+A run that asks for nothing of them is the run that it was before, and keeps its identity.
+"""
 
 
 class Spec(Part):
@@ -63,8 +68,14 @@ class Spec(Part):
 
     @property
     def run_id(self) -> str:
-        """Twelve hexadecimal digits of SHA-256 over every field and :data:`SPEC_VERSION`."""
-        text = json.dumps({"version": SPEC_VERSION, **self.model_dump(mode="json")}, sort_keys=True)
+        """Twelve hexadecimal digits of SHA-256 over every field and :data:`SPEC_VERSION`; see :data:`LATER`."""
+        fields = self.model_dump(mode="json")
+        for path, unasked in LATER.items():
+            part, _, name = path.rpartition(".")
+            holder = fields[part] if part else fields
+            if holder is not None and holder[name] == unasked:
+                del holder[name]
+        text = json.dumps({"version": SPEC_VERSION, **fields}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property

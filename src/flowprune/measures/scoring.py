@@ -16,6 +16,7 @@ from flowprune.masks import Scores, Weights
 from flowprune.masks import reduce as reduce_contributions
 from flowprune.measures.index import MEASURES
 from flowprune.measures.measure import Measure
+from flowprune.measures.normalise import normalised
 from flowprune.signals import Signals
 
 
@@ -38,6 +39,7 @@ def score(
     granularity: Granularity | None = None,
     *,
     reduce: str | None = None,
+    normalise: str = "none",
     **options: Any,
 ) -> Scores:
     """Score every unit; larger = keep.
@@ -50,10 +52,12 @@ def score(
         signals: With what the measure ``.needs``.
         granularity: ``fp.Weights()`` (the default) or ``fp.Channels(example_inputs=x)``.
         reduce: Another reducer than the measure's: sum, sum_abs, abs_sum or l2.
+        normalise: What the scores of a layer are divided by before layers are compared: none, mean (absolute score of
+            the layer) or fan_in (its square root).
         options: Options of the measure, e.g. ``seed`` of random, ``initial`` of biased_loss.
 
     Raises:
-        UnknownNameError: an unknown measure or reducer, with the known ones.
+        UnknownNameError: an unknown measure, reducer or normaliser, with the known ones.
         ValueError: a missing signal, an option the measure does not have, or scores that are not finite.
 
     Example:
@@ -80,6 +84,7 @@ def score(
         _refuse_missing(chosen, names, contributions)
     require_finite(f"score({chosen.name!r}): contributions", contributions)
     scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce)
+    scores = normalised(scores, normalise, signals.params, layout)
     require_finite(f"score({chosen.name!r})", scores)
     return Scores(scores, layout=layout, fingerprint=signals.fingerprint)
 

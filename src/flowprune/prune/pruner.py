@@ -44,7 +44,7 @@ class Pruner:
         objective: As for ``fp.gather``.
         schedule: With its sparsity, e.g. ``fp.schedules.rounds(5, sparsity=0.75)``.
         when: An event before which nothing is cut, e.g. ``fp.schedules.early_bird()``; None: cut at the first call.
-        rule: scope, floor, protect, momentum, observe, mode, options, reference_compat; see
+        rule: scope, floor, protect, momentum, observe, mode, options, normalise, reference_compat; see
             :class:`~flowprune.prune.rule.Rule`.
 
     Raises:
@@ -231,7 +231,7 @@ class Pruner:
         return replace(gather(self.model, self.objective, (), needs=()), example_inputs=probe_of(example))
 
     def _score(self, signals: Signals) -> Scores:
-        return score(self.measure, signals, self.granularity, **self.rule.options)
+        return score(self.measure, signals, self.granularity, normalise=self.rule.normalise, **self.rule.options)
 
     def _cut(self, signals: Signals, scores: Scores) -> Cut:
         target = self.targets[self._round]

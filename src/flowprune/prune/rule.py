@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
 from flowprune.core.errors import invalid, unknown
+from flowprune.measures.normalise import NORMALISERS
 from flowprune.signals import Mode
 
 CHANNEL_FLOOR = 0.05
@@ -23,6 +24,7 @@ class RuleOptions(TypedDict, total=False):
     observe: Sequence[str]
     mode: Mode
     options: Mapping[str, Any]
+    normalise: str
     reference_compat: bool
 
 
@@ -40,6 +42,7 @@ class Rule:
         observe: Signals to gather besides those the measure needs, e.g. ``("gradient",)`` to predict what a cut costs.
         mode: Mode of the model while it is scored.
         options: Options of the measure.
+        normalise: What makes scores of different layers comparable: none, mean or fan_in.
         reference_compat: Choose channels as the founding paper's published code does, its mistakes included (see
             :mod:`flowprune.prune.published`); for comparison with numbers made by it.
 
@@ -55,6 +58,7 @@ class Rule:
     observe: Sequence[str] = ()
     mode: Mode = "eval"
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    normalise: str = "none"
     reference_compat: bool = False
 
     def __post_init__(self) -> None:
@@ -62,6 +66,8 @@ class Rule:
             raise unknown("Pruner(scope=)", self.scope, ("global", "local"))
         if self.momentum not in ("slice", "reset"):
             raise unknown("Pruner(momentum=)", self.momentum, ("slice", "reset"))
+        if self.normalise not in NORMALISERS:
+            raise unknown("Pruner(normalise=)", self.normalise, NORMALISERS)
         if isinstance(self.protect, str) or isinstance(self.observe, str):
             raise invalid("Pruner(protect=, observe=)", "sequences of strings", (self.protect, self.observe))
         if self.floor not in (None, "auto") and not (isinstance(self.floor, int | float) and 0.0 <= self.floor < 1.0):
