@@ -100,7 +100,7 @@ def test_the_scatter_holds_every_unit_at_every_temperature(found):
     rows = found("scatter")
     assert {(row["epoch"], row["temperature"]) for row in rows} == {(0, 1.0), (0, 200.0), (4, 1.0), (4, 200.0)}
     for row in rows:
-        assert sum(row["units"]) == len(row["first"]) == len(row["second"]) == 14
+        assert sum(row["sizes"]) == len(row["first"]) == len(row["second"]) == 14
         assert row["pearson"] == pytest.approx(np.corrcoef(row["first"], row["second"])[0, 1], abs=1e-4)
 
 
@@ -129,3 +129,16 @@ def test_nothing_is_tracked_once_units_are_cut(tmp_path):
     rows = [json.loads(line) for line in folder.rows.path.read_text().splitlines()]
     assert {row["epoch"] for row in rows if row["kind"] in ("correlation", "scatter")} == {0}
     assert all(a["epoch"] <= b["epoch"] for a, b in pairwise(r for r in rows if r["kind"] == "epoch"))
+
+
+def test_every_column_has_one_type_over_all_kinds_of_rows(tmp_path):
+    """Rows are read together: a field that is a number in one kind and a list in another would be text in both."""
+    spec = override(SPEC, {"prune.measure": "magnitude", "prune.samples": 32, "prune.when": "after", "prune.when_options": {"looks": 1}})  # fmt: skip
+    folder = run(override(spec, {"record.agreement": ["magnitude", "fisher"]}), tmp_path, listen=lambda _: None)
+    types = {}
+    for row in map(json.loads, folder.rows.path.read_text().splitlines()):
+        for key, value in row.items():
+            kind = float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
+            if value is not None:
+                types.setdefault(key, set()).add(kind)
+    assert {key: kinds for key, kinds in types.items() if len(kinds) > 1} == {}

@@ -12,12 +12,12 @@ from torch import nn
 
 from flowprune.analysis.claim import Claim
 from flowprune.analysis.claims import CLAIMS
-from flowprune.analysis.interval import Interval, student_interval
 from flowprune.analysis.observation import Observation, Observations, Verdict
 from flowprune.analysis.probe import Probe, Trial, probe, settled
 from flowprune.analysis.short_training import ShortTraining
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid
+from flowprune.core.interval import Interval, student_interval
 from flowprune.core.seeds import stream
 from flowprune.measures import Granularity
 from flowprune.signals import gather

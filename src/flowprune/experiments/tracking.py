@@ -83,7 +83,7 @@ def scatter_rows(parts: Parts, temperatures: Sequence[float], epoch: int) -> Ite
             "epoch": epoch,
             "temperature": temperature,
             "layers": list(first),
-            "units": [value.numel() for value in first.values()],
+            "sizes": [value.numel() for value in first.values()],
             "first": _rounded(first),
             "second": _rounded(second),
             "pearson": correlation(first, second).pearson,
