@@ -133,8 +133,9 @@ def test_nothing_is_tracked_once_units_are_cut(tmp_path):
 
 def test_every_column_has_one_type_over_all_kinds_of_rows(tmp_path):
     """Rows are read together: a field that is a number in one kind and a list in another would be text in both."""
-    spec = override(SPEC, {"prune.measure": "magnitude", "prune.samples": 32, "prune.when": "after", "prune.when_options": {"looks": 1}})  # fmt: skip
-    folder = run(override(spec, {"record.agreement": ["magnitude", "fisher"]}), tmp_path, listen=lambda _: None)
+    waiting = {"prune.when": "after", "prune.when_options": {"looks": 1}, "record.agreement": ["magnitude", "fisher"]}
+    spec = override(SPEC, {"prune.measure": "magnitude", "prune.samples": 32, **waiting})
+    folder = run(spec, tmp_path, listen=lambda _: None)
     types = {}
     for row in map(json.loads, folder.rows.path.read_text().splitlines()):
         for key, value in row.items():
