@@ -7,6 +7,7 @@ import pytest
 from flowprune.core.errors import UnknownNameError
 from flowprune.experiments.demo import specs as demo_specs
 from flowprune.experiments.presets import PRESETS
+from flowprune.experiments.spec import override
 from flowprune.experiments.studies import STUDIES
 from flowprune.experiments.study import cell, cells, read_study
 
@@ -41,9 +42,11 @@ def test_grids_are_products_and_a_run_of_two_grids_is_one(study):
 
 
 def test_what_is_missing_is_what_was_not_found(study):
-    found = {spec.run_id for spec in study.specs[:5]}
-    assert study.missing(found) == study.specs[5:]
-    assert study.missing({spec.run_id for spec in study.specs}) == ()
+    assert study.missing(study.specs[:5]) == study.specs[5:]
+    assert study.missing(study.specs) == ()
+    elsewhere = [override(spec, {"device": "cuda", "execution.precision": "bfloat16"}) for spec in study.specs[:5]]
+    assert study.missing(elsewhere) == study.specs[5:]  # a cell is not run twice because another machine ran it
+    assert study.missing([override(study.specs[0], {"train.batch": 7})]) == study.specs
 
 
 def test_cells_are_told_with_their_seeds(study):

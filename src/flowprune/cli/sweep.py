@@ -56,9 +56,9 @@ def sweep(  # noqa: PLR0913, PLR0917, each argument is an option of the command
     use_data_dir(data_dir)
     specs = chosen(planned(spec, preset, study, axis or [], settings or []), only or [])
     if archive is not None:
-        known = {record.run for record in Archive(archive).records}
-        typer.echo(f"{sum(each.run_id in known for each in specs)} of {len(specs)} runs are in {archive}.")
-        specs = [each for each in specs if each.run_id not in known]
+        answered = {record.spec.question for record in Archive(archive).records}
+        typer.echo(f"{sum(each.question in answered for each in specs)} of {len(specs)} runs are in {archive}.")
+        specs = [each for each in specs if each.question not in answered]
     if not specs:
         return
     result = run_all(specs, runs, jobs, jobs_per_device)

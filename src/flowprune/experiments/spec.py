@@ -41,6 +41,10 @@ A run that asks for nothing of them is the run that it was before, and keeps its
 """
 
 
+HOW = ("name", "execution", "threads", "device")
+"""Fields that say how a run is computed, and not what it answers."""
+
+
 class Spec(Part):
     """One run. ``prune = None`` is the dense run. Nothing in it can be changed, so it can be hashed.
 
@@ -77,6 +81,20 @@ class Spec(Part):
                 del holder[name]
         text = json.dumps({"version": SPEC_VERSION, **fields}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def question(self) -> str:
+        """What the run answers, in whatever form and on whichever machine: a hash as ``run_id`` over the other fields.
+
+        Two runs of one question are the same cell of a study with the same seed, and one of them is enough.
+
+        Example:
+            >>> spec = Spec(model=ModelSpec(name="digits_convnet"), data=DataSpec(name="digits"))
+            >>> spec.question == spec.model_copy(update={"device": "cuda", "threads": 2}).question
+            True
+        """
+        plain = Spec.model_fields
+        return self.model_copy(update={name: plain[name].default for name in HOW}).run_id
 
     @property
     def epochs(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -32,9 +32,10 @@ class Study:
     specs: tuple[Spec, ...]
     families: tuple[tuple[Spec, ...], ...]
 
-    def missing(self, found: Collection[str]) -> tuple[Spec, ...]:
-        """The runs whose ids are not among those found."""
-        return tuple(spec for spec in self.specs if spec.run_id not in found)
+    def missing(self, found: Iterable[Spec]) -> tuple[Spec, ...]:
+        """The runs whose question none of those found answers, on whichever machine."""
+        answered = {spec.question for spec in found}
+        return tuple(spec for spec in self.specs if spec.question not in answered)
 
 
 def cells(specs: Iterable[Spec]) -> dict[str, tuple[int, ...]]:
