@@ -200,3 +200,16 @@ def test_the_table_tells_sparsity_apart_and_shows_dense_once(tmp_path, spec):
         ["magnitude", "1", "0.25"],
         ["magnitude", "1", "0.5"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("form", "said"), [("inner", "same function"), ("masked", "zeros"), ("coupled", "same function")]
+)
+def test_residual_streams_are_pruned_in_the_form_asked_for(form, said, tmp_path):
+    common = ("prune", "--model", "resnet20", "--sparsity", "0.3", "--measure", "magnitude", "--samples", "64")
+    assert said in call(*common, "--residual", form, "--out", tmp_path / "out")
+
+
+def test_a_form_of_residual_streams_is_of_channels():
+    common = ("prune", "--model", "resnet20", "--sparsity", "0.3", "--granularity", "weights")
+    assert "--granularity channels" in call(*common, "--residual", "inner", code=2)

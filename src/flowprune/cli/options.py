@@ -25,6 +25,12 @@ Checkpoint = Annotated[
 ]
 Measure = Annotated[str, typer.Option("--measure", help="A name of: flowprune list measures.")]
 GranularityName = Annotated[Literal["channels", "weights"], typer.Option("--granularity", help="What a unit is.")]
+Residual = Annotated[
+    Literal["coupled", "inner", "masked"],
+    typer.Option(
+        "--residual", help="Channels that several layers add up to: cut in all, left whole, or zeroed by layer."
+    ),
+]
 Samples = Annotated[int, typer.Option("--samples", min=1, help="Training samples the signals are gathered on.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="The logits are divided by it.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the initial weights and of the samples.")]

@@ -14,6 +14,7 @@ from flowprune.cli.options import (
     GranularityName,
     Measure,
     Model,
+    Residual,
     Samples,
     Seed,
     Temperature,
@@ -30,6 +31,7 @@ def score(  # noqa: PLR0913, each argument is an option of the command
     data_dir: DataDir = None,
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
+    residual: Residual = "coupled",
     samples: Samples = 1024,
     temperature: Temperature = 1.0,
     seed: Seed = 0,
@@ -50,7 +52,7 @@ def score(  # noqa: PLR0913, each argument is an option of the command
     chosen = MEASURES[measure]
     subject = prepare(model, dataset, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
     signals = gather(subject.model, subject.objective, subject.batches, needs=chosen.needs)
-    scores = score_units(chosen, signals, granularity_of(granularity, subject.example_inputs))
+    scores = score_units(chosen, signals, granularity_of(granularity, subject.example_inputs, residual=residual))
     scores_table(measure, scores)
     if out is not None:
         from safetensors.torch import save_file

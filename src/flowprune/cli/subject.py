@@ -74,9 +74,13 @@ def train_quickly(model: nn.Module, objective: Objective, dataset: ImageSet, *, 
     fit(model, optimizer, data.at, objective=objective, epochs=f"{epochs}ep")
 
 
-def granularity_of(name: str, example_inputs: Tensor) -> Granularity:
+def granularity_of(name: str, example_inputs: Tensor, *, residual: str = "coupled") -> Granularity:
     """``fp.Channels`` or ``fp.Weights``, by the word the command line uses."""
     from flowprune.masks import Weights
     from flowprune.structure import Channels
 
-    return Channels(example_inputs=example_inputs) if name == "channels" else Weights()
+    if name == "channels":
+        return Channels(example_inputs=example_inputs, residual=residual)
+    if residual != "coupled":
+        raise invalid("--residual", "given with --granularity channels", residual)
+    return Weights()

@@ -99,6 +99,7 @@ def cost_table(cost: CostChange) -> None:
         ("parameters", cost.before.parameters, cost.after.parameters),
         ("non-zeros", cost.before.nonzeros, cost.after.nonzeros),
         ("multiply-adds of one example (1 = 2 FLOPs)", cost.before.multiply_adds, cost.after.multiply_adds),
+        ("those of filters that are not zero", cost.before.live_multiply_adds, cost.after.live_multiply_adds),
         ("bytes on disk", cost.before.bytes, cost.after.bytes),
     )
     for name, before, after in rows:
