@@ -16,7 +16,7 @@ from flowprune.experiments.checkpoints import Checkpoint
 from flowprune.experiments.environment import describe
 from flowprune.experiments.events import Event, Listener, warn
 from flowprune.experiments.folder import RunFolder, open_folder
-from flowprune.experiments.machine import require_machine, require_writable
+from flowprune.experiments.machine import require_machine, require_writable, whole_float32
 from flowprune.experiments.observing import Observer
 from flowprune.experiments.outcome import finish
 from flowprune.experiments.parts import Parts, build, build_pruner
@@ -59,7 +59,7 @@ def run(spec: Spec, root: Path | str, *, listen: Listener = warn, share: bool = 
     try:
         job = _Job(spec, folder, listen)
         open_folder(spec, Path(root), tell)
-        with folder.locked():
+        with folder.locked(), whole_float32():
             if folder.finished and folder.damaged():
                 folder.reopen(tell)
             if not folder.finished:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from flowprune.core.errors import invalid
 from flowprune.experiments.spec import Spec
@@ -23,6 +26,25 @@ def visible_devices() -> tuple[str, ...]:
 
     listed = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
     return tuple(listed or map(str, range(torch.cuda.device_count())))
+
+
+@contextmanager
+def whole_float32() -> Generator[None]:
+    """Convolutions and products of float32 inside are of float32: CUDA's default for convolutions keeps ten bits of it.
+
+    Scores, Hessian products and evaluations then agree with those of a CPU; training in half precision is not touched.
+    """
+    import torch
+
+    # The older names: torch.export reads them, and refuses a process that has set the newer ones.
+    convolutions: Any = torch.backends.cudnn  # its attributes are made at run time
+    products: Any = torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 def require_machine(spec: Spec) -> None:

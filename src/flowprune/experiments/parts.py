@@ -77,7 +77,7 @@ def build(spec: Spec) -> Parts:
         raise invalid("Spec(data.options)", "such that every split has at least one example", sizes)
     execution = Execution(**spec.execution.model_dump())
     model = execution.prepare(build_model(spec, dataset))
-    example = dataset.inputs("train")[:2]
+    example = dataset.normalise(dataset.train.images[:2])
     train, cut = spec.train, spec.prune
     fused = {"fused": True} if spec.device.startswith("cuda") else {}
     rates = {"lr": train.learning_rate, "momentum": train.momentum, "weight_decay": train.weight_decay}
