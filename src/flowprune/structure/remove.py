@@ -38,7 +38,7 @@ def remove(
         masks: From ``select`` with channel granularity: units go as a whole. Or a plain dictionary of boolean
             vectors by weight name: such a mask names one weight, whose channel is removed where nothing else feeds
             it (residual streams), and becomes zero in the smaller model, with its own bias and norm, where
-            something does.
+            something does. Training moves such zeros, unless ``fp.Pruner`` cuts, or ``fp.apply`` holds them.
         example_inputs: What the model is called with. May be left out after
             ``Channels(example_inputs=...)`` has traced this very model: the two examples kept from then serve.
         verify: Whether to compare the two models on the example inputs, in double precision; see
