@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 FIRST = ("model.name", "data.name", "prune.measure", "prune.rounds", "prune.sparsity", "prune.granularity", "seed")
 """Fields in the order in which a command names them; others of a study follow."""
+
+
+Facts = Mapping[str, object]
+"""A run by its fields."""
+Only = dict[str, list[object]]
+"""For each field that is narrowed, the values that are chosen."""
 
 
 def finished(runs: Path) -> list[Spec]:
@@ -89,14 +95,11 @@ def filters(study: Study, wanted: Sequence[Spec], others: Sequence[Spec]) -> lis
         >>> filters(demo, demo.specs, [])
         [()]
     """
-    only = _only(study, wanted)
-    if not _chosen(others, only):
-        return [_shortened(only, others)]
-    parts = [part for part in _splits(study, wanted) if len(part) > 1]
-    if not parts:
-        return [only]
-    best = min(parts, key=lambda part: (sum(bool(_chosen(others, _only(study, own))) for own in part), len(part)))
-    return [found for own in best for found in filters(study, own, others)]
+    if not wanted:
+        return []
+    fields = _fields(study)
+    every = _facts(study.specs, fields)
+    return [_options(only) for only in _parted(every, _facts(wanted, fields), _facts(others, fields))]
 
 
 def _fields(study: Study) -> list[str]:
@@ -111,44 +114,57 @@ def _fields(study: Study) -> list[str]:
     return sorted({*plain, *FIRST}, key=lambda path: (FIRST.index(path) if path in FIRST else len(FIRST), path))
 
 
-def _only(study: Study, wanted: Sequence[Spec]) -> tuple[str, ...]:
-    """The fields that narrow a study to what the wanted runs have in them."""
+def _facts(specs: Sequence[Spec], fields: Sequence[str]) -> list[Facts]:
     from flowprune.experiments.telling import field_of
 
-    found: list[str] = []
-    for path in _fields(study):
-        values = list(dict.fromkeys(field_of(spec, path) for spec in wanted))
-        everything = {field_of(spec, path) for spec in study.specs} - {None}
-        if None not in values and set(values) < everything:
-            found.append(f"{path}={','.join(map(str, values))}")
-    return tuple(found)
+    return [{path: field_of(spec, path) for path in fields} for spec in specs]
 
 
-def _shortened(only: Sequence[str], others: Sequence[Spec]) -> tuple[str, ...]:
-    """As few of the options as keep the others out, the last ones dropped first."""
-    kept = list(only)
-    for text in reversed(only):
-        fewer = [each for each in kept if each != text]
-        if not _chosen(others, fewer):
+def _options(only: Only) -> tuple[str, ...]:
+    return tuple(f"{path}={','.join(map(str, values))}" for path, values in only.items())
+
+
+def _parted(every: Sequence[Facts], wanted: Sequence[Facts], others: Sequence[Facts]) -> list[Only]:
+    """One set of options where it leaves the others out, else those of the parts of the best way to part the wanted."""
+    only = _only(every, wanted)
+    if not _chooses(only, others):
+        return [_shortened(only, others)]
+    ways = [parts for parts in _ways(wanted) if len(parts) > 1]
+    if not ways:
+        return [only]
+    best = min(ways, key=lambda parts: (sum(_chooses(_only(every, part), others) for part in parts), len(parts)))
+    return [found for part in best for found in _parted(every, part, others)]
+
+
+def _only(every: Sequence[Facts], wanted: Sequence[Facts]) -> Only:
+    """The fields that narrow a study to what the wanted runs have in them; a dense run has no rounds to name."""
+    found: dict[str, list[object]] = {}
+    for path in wanted[0]:
+        values = list(dict.fromkeys(facts[path] for facts in wanted))
+        if None not in values and len(values) < len({facts[path] for facts in every} - {None}):
+            found[path] = values
+    return found
+
+
+def _chooses(only: Only, runs: Sequence[Facts]) -> bool:
+    """Whether any of the runs has one of the values in each field."""
+    return any(all(facts[path] in values for path, values in only.items()) for facts in runs)
+
+
+def _shortened(only: Only, others: Sequence[Facts]) -> Only:
+    """As few of the fields as keep the others out, the last ones dropped first."""
+    kept = dict(only)
+    for path in reversed(only):
+        fewer = {each: values for each, values in kept.items() if each != path}
+        if not _chooses(fewer, others):
             kept = fewer
-    return tuple(kept)
+    return kept
 
 
-def _chosen(specs: Sequence[Spec], only: Sequence[str]) -> list[Spec]:
-    from flowprune.cli.sweep import chosen
-
-    try:
-        return chosen(specs, only)
-    except ValueError:  # none has these values
-        return []
-
-
-def _splits(study: Study, wanted: Sequence[Spec]) -> Iterator[list[list[Spec]]]:
+def _ways(wanted: Sequence[Facts]) -> Iterator[list[list[Facts]]]:
     """The wanted runs parted in different ways: dense from pruned, and by the values of each field."""
-    from flowprune.experiments.telling import field_of
-
-    for path in ("", *_fields(study)):
-        parts: dict[object, list[Spec]] = {}
-        for spec in wanted:
-            parts.setdefault(field_of(spec, path) if path else spec.prune is None, []).append(spec)
+    for path in ("", *wanted[0]):
+        parts: dict[object, list[Facts]] = {}
+        for facts in wanted:
+            parts.setdefault(facts[path] if path else facts["prune.measure"] == "dense", []).append(facts)
         yield list(parts.values())

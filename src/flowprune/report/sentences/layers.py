@@ -71,7 +71,8 @@ def _verdict(own: Spread, others: Sequence[Spread]) -> str:
     fewer = [own.mean < other.mean for other in others]
     clear = [distinct(own, other) for other in others]
     if None in clear:
-        below = f"less than {'each' if all(fewer) else f'{sum(fewer)}'} of the {len(others)} other measures"
+        which = "" if len(others) == 1 else f"{'each' if all(fewer) else sum(fewer)} of "
+        below = f"less than {which}the {'other measure' if len(others) == 1 else f'{len(others)} other measures'}"
         return f", {below}; with one seed the spread is unknown" if any(fewer) else ", no less than the other measures"
     beyond = sum(less and bool(apart) for less, apart in zip(fewer, clear, strict=True))
     if beyond == len(others):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flowprune.report.shapes.curves import Series, rate_drops, series
 from flowprune.report.shapes.network import watched
 from flowprune.report.shapes.runs import Config, config, grouped
-from flowprune.report.values import Row, finite, kind, number, numbers, text, whole
+from flowprune.report.values import Row, finite, kind, number, numbers, recorded, text, whole
 from flowprune.report.wording import ordered
 
 STATISTICS = ("spearman", "pearson", "by_layer")
@@ -76,7 +76,8 @@ def correlation(rows: Sequence[Row]) -> Correlation | None:
 def _pairs(rows: Sequence[Row]) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
     """Each pair, and notes on values that cannot be drawn; a layer without a value is no loss of the figure's."""
     overall = [row for row in rows if not text(row, "layer")]
-    notes = [note for key in ("spearman", "pearson") for note in finite(overall, key)[1]]
+    told = [key for key in ("spearman", "pearson") if recorded(overall, key)]
+    notes = [note for key in told for note in finite(overall, key)[1]]
     names = ordered(text(row, side) for row in rows for side in ("a", "b"))
     groups = grouped(rows, lambda row: tuple(sorted((text(row, "a"), text(row, "b")), key=names.index)))
     found: list[Pair] = []

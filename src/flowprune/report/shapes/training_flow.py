@@ -66,7 +66,8 @@ def training_flow(rows: Sequence[Row]) -> TrainingFlow | None:
         return None
     still = sum(number(row, "measured") == 0 for row in kept)
     if still:
-        notes = (*notes, f"{still} changes of exactly 0 have no relative error: left out of the errors.")
+        what = "1 change of exactly 0 has" if still == 1 else f"{still} changes of exactly 0 have"
+        notes = (*notes, f"{what} no relative error: left out of the errors.")
     errors = tuple(error for key in PREDICTIONS if (error := _error(key, kept)) is not None)
     return TrainingFlow(
         config=first,
