@@ -7,7 +7,7 @@ import pytest
 from flowprune.core.errors import UnknownNameError
 from flowprune.report import write_table
 from flowprune.report.tables import TABLES
-from flowprune.report.tables.grid import Cell, Grid, markdown
+from flowprune.report.tables.grid import Cell, Grid
 from flowprune.report.tables.writing import table_of
 from tests.report import fabricate
 
@@ -149,8 +149,8 @@ def test_every_table_is_whole_and_depends_on_its_rows_alone(name):
     grid = TABLES[name].of(rows)
     assert {len(line) for line in grid.lines} == {len(grid.columns)}
     assert grid.note.endswith(".")
-    assert markdown(grid) == markdown(TABLES[name].of(list(rows)))
-    assert "nan" not in markdown(grid).lower()
+    assert grid.markdown() == TABLES[name].of(list(rows)).markdown()
+    assert "nan" not in grid.markdown().lower()
     assert sum(len(lines) for _, lines in grid.groups) == len(grid.lines)
     assert TABLES[name].of([]) is None
     assert TABLES[name].of([{"kind": "result", "run": "a", "measure": "magnitude"}]) is None
@@ -160,7 +160,7 @@ def test_every_table_is_whole_and_depends_on_its_rows_alone(name):
 def test_a_table_is_written_as_markdown_and_nothing_else(tmp_path):
     rows = results("magnitude", 0.6)
     path = write_table(rows, "accuracy", tmp_path / "new" / "table.md")
-    assert path.read_text(encoding="utf-8") == markdown(table_of(rows, "accuracy")) + "\n"
+    assert path.read_text(encoding="utf-8") == table_of(rows, "accuracy").markdown() + "\n"
     with pytest.raises(ValueError, match=r"ends in \.md"):
         write_table(rows, "accuracy", tmp_path / "table.svg")
     with pytest.raises(ValueError, match="gradient_norm_increase or gradient_norm_preservation"):
@@ -171,4 +171,4 @@ def test_a_table_is_written_as_markdown_and_nothing_else(tmp_path):
 
 def test_names_from_outside_do_not_break_a_line():
     grid = Grid("Title", ("model", "x"), 1, ((Cell("a|b"), Cell("1")),), "Note.")
-    assert "| a\\|b | 1 |" in markdown(grid)
+    assert "| a\\|b | 1 |" in grid.markdown()

@@ -62,7 +62,6 @@ def draw(evidence: Evidence, name: str, out: Path | None) -> None:
         ValueError: the rows carry nothing of it, or an ending that is neither's.
     """
     from flowprune.report.figures.writing import write_figures
-    from flowprune.report.tables.grid import markdown
     from flowprune.report.tables.writing import table_of, write_table
 
     picture, table = wanted(name, out)
@@ -72,6 +71,6 @@ def draw(evidence: Evidence, name: str, out: Path | None) -> None:
             for words in (each.sentence, *each.notes):
                 typer.echo(f"  {words}", err=table)
     if table and out is None:
-        typer.echo(markdown(table_of(evidence.rows, name)))
+        typer.echo(table_of(evidence.rows, name).markdown())
     elif table and out is not None:
         typer.echo(f"Table: {write_table(evidence.rows, name, out)}")

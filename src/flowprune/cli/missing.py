@@ -36,13 +36,18 @@ def finished(runs: Path) -> list[Spec]:
         return []
 
 
-def missing(study: Study, needs: Needs, found: Sequence[Spec]) -> tuple[Spec, ...]:
-    """The runs of a study that a figure or table shows and that are not among those found.
+def shown(study: Study, asked: Sequence[Needs]) -> tuple[Spec, ...]:
+    """The runs of a study that figures or tables show, each once."""
+    return tuple({spec.run_id: spec for needs in asked for spec in needs.of(study.specs)}.values())
+
+
+def missing(wanted: Sequence[Spec], found: Sequence[Spec]) -> tuple[Spec, ...]:
+    """The runs that are not among those found.
 
     A run that was done on another device, by other threads or in another form of execution is there.
     """
     there = {_same(spec) for spec in found}
-    return tuple(spec for spec in needs.of(study.specs) if _same(spec) not in there)
+    return tuple(spec for spec in wanted if _same(spec) not in there)
 
 
 def _same(spec: Spec) -> str:
@@ -51,23 +56,26 @@ def _same(spec: Spec) -> str:
     return spec.model_copy(update={"device": "cpu", "threads": 1, "execution": ExecutionSpec()}).run_id
 
 
-def report_missing(study: Study, needs: Needs, runs: Path, say: Callable[[str], None]) -> None:
+def report_missing(study: Study, asked: Sequence[Needs], runs: Path, say: Callable[[str], None]) -> None:
     """Say which cells are missing, with their seeds, and by which commands they are made; nothing where none is."""
-    found = finished(runs)
-    wanted = missing(study, needs, found)
+    found, whole = finished(runs), shown(study, asked)
+    wanted = missing(whole, found)
+    if not whole:
+        fields = " or ".join(dict.fromkeys(needs.field or needs.kind for needs in asked))
+        say(f"The study {study.name!r} has no run that records this: none sets {fields}.")
     if not wanted:
         return
     known = {spec.run_id for spec in wanted}
     others = [spec for spec in study.missing({spec.run_id for spec in found}) if spec.run_id not in known]
-    for line in _lines(study, needs, wanted, others, runs):
+    say(f"{len(wanted)} of {len(whole)} runs of the study {study.name!r} are missing:")
+    for line in _lines(study, wanted, others, runs):
         say(line)
 
 
-def _lines(study: Study, needs: Needs, wanted: Sequence[Spec], others: Sequence[Spec], runs: Path) -> Iterator[str]:
+def _lines(study: Study, wanted: Sequence[Spec], others: Sequence[Spec], runs: Path) -> Iterator[str]:
     from flowprune.experiments.archive import Archive
     from flowprune.experiments.study import cells
 
-    yield f"{len(wanted)} of {len(needs.of(study.specs))} runs of the study {study.name!r} are missing:"
     for cell, seeds in cells(wanted).items():
         yield f"  {cell}: seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
     commands = filters(study, wanted, others)

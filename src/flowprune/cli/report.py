@@ -52,9 +52,7 @@ def _missing(name: str, asked: tuple[Needs, ...], runs: Path) -> None:
     from flowprune.cli.missing import report_missing
     from flowprune.experiments.studies import STUDIES
 
-    study = STUDIES[name]
-    for needs in dict.fromkeys(asked):
-        report_missing(study, needs, runs, lambda line: typer.echo(line, err=True))
+    report_missing(STUDIES[name], asked, runs, lambda line: typer.echo(line, err=True))
 
 
 def _one(runs: Path, figure: str, out: Path | None) -> None:

@@ -31,9 +31,9 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-# Blanks that must not break: before a unit, about ±, and in "n = 3".
+# Blanks that must not break: before a unit, about ±, and in "n = 3" and "T = 200".
 UNIT_BLANK = r"(?<=[\d.]) (?=(?:%|k|M|G|B|kB|MB|ms|s|min|points|times)(?![a-z]))"
-UNITS = re.compile(UNIT_BLANK + r"|(?<=\d) (?=±)|(?<=±) |(?<=\bn) (?== \d)|(?<=n =) ")
+UNITS = re.compile(UNIT_BLANK + r"|(?<=\d) (?=±)|(?<=±) |(?<=\b[nT]) (?== \d)|(?<=\b[nT] =) (?=\d)")
 
 
 def bound(words: str) -> str:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from flowprune.report.figures.lines import line
+from flowprune.report.figures.lines import DASHES, line
 from flowprune.report.figures.marks import KEY_LINE, fills, key, key_height, points
 from flowprune.report.figures.panels import Panels
 from flowprune.report.figures.picture import Picture
@@ -70,7 +70,9 @@ def _epochs(page: Sheet, axes: Axes, records: Flow, name: str, known: Looks) -> 
     for config, own in shown.items():
         style = known[config]
         epochs = [epoch for epoch, _, _ in own]
-        axes.plot(epochs, [predicted for _, predicted, _ in own], color=style.colour, linewidth=1.4, zorder=2)
+        dash = DASHES if style.dashed else "solid"
+        predicted = [value for _, value, _ in own]
+        axes.plot(epochs, predicted, color=style.colour, linewidth=1.4, linestyle=dash, zorder=2)
         points(axes, epochs, [measured for _, _, measured in own], style=style, fill=0.0, size=4)
     values = [value for own in shown.values() for _, *both in own for value in both]
     threshold = spans_decades(values, most=2.5)

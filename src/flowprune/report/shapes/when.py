@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flowprune.report.shapes.runs import Config, by_config, grouped
 from flowprune.report.values import Row, kind, number, text, whole
@@ -81,7 +81,8 @@ def _wait(config: Config, name: str, rows: Sequence[Row], cuts: Sequence[int]) -
     looks = tuple(Look(whole(row, "epoch"), number(row, "value"), number(row, "threshold")) for row in ordered)
     fired = next((whole(row, "epoch") for row in ordered if row.get("fired") is True), None)
     last = next((look for look in looks if look.epoch == fired), None)
-    return Wait(config, text(ordered[0], "seed", "?"), looks, fired, _settled(name, last), min(cuts, default=None))
+    told = replace(config, setting=tuple(field for field in config.setting if field[0] != EVENT))  # its panel says it
+    return Wait(told, text(ordered[0], "seed", "?"), looks, fired, _settled(name, last), min(cuts, default=None))
 
 
 def _settled(name: str, last: Look | None) -> bool | None:

@@ -64,6 +64,24 @@ class Grid:
             found.setdefault(", ".join(cell.main for cell in line[:first]), []).append(line[first:])
         return tuple((words, tuple(lines)) for words, lines in found.items())
 
+    def markdown(self) -> str:
+        """The table as GitHub Markdown: title, lines, note.
+
+        Example:
+            >>> print(Grid("Sizes", ("model", "units"), 1, ((Cell("vgg13"), Cell("736")),), "Counted.").markdown())
+            **Sizes**
+            <BLANKLINE>
+            | model | units |
+            | --- | ---: |
+            | vgg13 | 736 |
+            <BLANKLINE>
+            Counted.
+        """
+        rule = ["---" if index < self.names else "---:" for index in range(len(self.columns))]
+        body = [[_escaped(str(cell)) for cell in line] for line in self.lines]
+        lines = ["| " + " | ".join(line) + " |" for line in ([_escaped(name) for name in self.columns], rule, *body)]
+        return "\n".join([f"**{self.title}**", "", *lines, "", self.note])
+
 
 @dataclass(frozen=True)
 class Table:
@@ -81,26 +99,6 @@ class Table:
 
     def __str__(self) -> str:
         return self.title
-
-
-def markdown(grid: Grid) -> str:
-    """A table as GitHub Markdown: title, lines, note.
-
-    Example:
-        >>> grid = Grid("Sizes", ("model", "units"), 1, ((Cell("vgg13"), Cell("736")),), "Counted.")
-        >>> print(markdown(grid))
-        **Sizes**
-        <BLANKLINE>
-        | model | units |
-        | --- | ---: |
-        | vgg13 | 736 |
-        <BLANKLINE>
-        Counted.
-    """
-    rule = ["---" if index < grid.names else "---:" for index in range(len(grid.columns))]
-    body = [[_escaped(str(cell)) for cell in line] for line in grid.lines]
-    lines = ["| " + " | ".join(line) + " |" for line in ([_escaped(name) for name in grid.columns], rule, *body)]
-    return "\n".join([f"**{grid.title}**", "", *lines, "", grid.note])
 
 
 def _escaped(words: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flowprune.core.errors import invalid
 from flowprune.report.tables import TABLES
-from flowprune.report.tables.grid import Grid, markdown
+from flowprune.report.tables.grid import Grid
 from flowprune.report.values import Row
 
 
@@ -34,7 +34,7 @@ def write_table(rows: Sequence[Row], name: str, path: Path | str) -> Path:
     path = Path(path)
     if path.suffix != ".md":
         raise invalid("write_table(path=)", "a path that ends in .md", str(path))
-    text = markdown(table_of(rows, name))
+    text = table_of(rows, name).markdown()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + "\n", encoding="utf-8")
     return path
