@@ -13,7 +13,7 @@ from flowprune.report.figures.picture import Picture
 from flowprune.report.figures.scales import PLAIN, decades, log_ticks, spans_decades
 from flowprune.report.figures.sheet import Sheet, Width, columns, head
 from flowprune.report.needs import Needs
-from flowprune.report.sentences.training_flow import caption, say
+from flowprune.report.sentences.training_flow import LEAST, caption, say
 from flowprune.report.shapes.training_flow import TrainingFlow, training_flow
 from flowprune.report.theme import INK, SERIES, Style
 
@@ -25,8 +25,6 @@ LOOKS = {
     "momentum": ("+ momentum buffer", Style(SERIES[7], "v")),
 }
 MEASURED = Style(INK, "o")
-EXACT = 1e-4
-"""What errs less is drawn here: what is left is rounding, and an axis down to it would hide the rest."""
 NEEDS = Needs("training_flow", "record.flow_training", "--study lubana2021_small")
 
 
@@ -66,21 +64,18 @@ def _errors(page: Sheet, axes: Axes, records: TrainingFlow) -> None:
     for error in records.errors:
         style = LOOKS[error.prediction][1]
         epochs = [epoch for epoch, _ in error.by_epoch]
-        values = [100 * max(EXACT, value) for _, value in error.by_epoch]
+        values = [100 * max(LEAST, value) for _, value in error.by_epoch]
         axes.plot(epochs, values, color=style.colour, linewidth=1.5, zorder=2)
         points(axes, epochs, values, style=style, size=4)
     axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, 4 * high)  # room for the labels of lines that end together at the top
     axes.yaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_ylim())))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(PLAIN)
     over_epochs(axes, [epoch for error in records.errors for epoch, _ in error.by_epoch])
-    head(
-        page,
-        axes,
-        "Error of each prediction",
-        f"% of the measured change, median over runs; least shown: {100 * EXACT:g}",
-    )
-    ends(axes, [End(100 * max(EXACT, e.by_epoch[-1][1]), *LOOKS[e.prediction]) for e in records.errors])
+    head(page, axes, "Error of each prediction", "% of the change, median over runs")
+    ends(axes, [End(100 * max(LEAST, e.by_epoch[-1][1]), *LOOKS[e.prediction]) for e in records.errors])
 
 
 PICTURE = Picture("The norm over real steps", NEEDS, training_flow, say, caption, draw)

@@ -14,6 +14,8 @@ NAMES = {
 }
 HALF = 0.5
 """What leaves less than this share explains most."""
+LEAST = 1e-4
+"""An error below this is rounding, and drawn as this: an axis down to it would hide the others."""
 MISSES = " Gradient flow alone misses most of the change."
 NO_NEARER = " Momentum taken for a larger rate comes no nearer by half."
 
@@ -61,5 +63,5 @@ def caption(records: TrainingFlow) -> str:
         " λ, momentum μ and buffer v. Flow: −2ηθᵀg. With decay: −2η(θᵀg + λN). With the size of the step: that plus"
         " η²‖g + λθ‖². Effective rate: the same at η / (1 − μ). With the momentum buffer: −2ηθᵀv + η²‖v‖², exact up to"
         f" rounding. Left: {records.config}, means over seeds. Right: median over all runs of |predicted − measured| /"
-        " |measured|; typical: the median over all moments."
+        f" |measured|, drawn as {100 * LEAST:g} % where it is less; typical: the median over all moments."
     )
