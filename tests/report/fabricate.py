@@ -54,9 +54,63 @@ def _run(measure, rounds, seed, epochs, sparsity):
         "dataset": "digits",
     }
     own = [*_epochs(rng, measure, rounds, epochs), *_flow(rng, rounds, epochs), *_result(rng, measure, rounds, epochs)]
+    own += _steps(Random(f"steps-{measure}-{rounds}-{seed}"), epochs)
     if measure != "dense":
         own += [*_cuts(rng, measure, rounds, sparsity), *_layers(rng, measure, rounds, sparsity), *_agreement(seed)]
+        own += _looks()
+    else:
+        own += _watched(Random(f"watched-{seed}"), epochs)
     return [{**about, **row} for row in own]
+
+
+def _watched(rng, epochs):
+    """What is told of the dense network: correlations, mask distances, and units by first and second order."""
+    moments = sorted({0, epochs, *range(0, epochs, max(1, epochs // 6))})
+    for epoch in moments:
+        rho = 0.9 * (1 - math.exp(-epoch / 3))
+        for layer in ("", *LAYERS):
+            found = {"pearson": 0.9 * rho + rng.gauss(0, 0.02), "spearman": rho + rng.gauss(0, 0.02)}
+            pair = {"a": "magnitude", "b": "loss_preservation", "layer": layer, "units": LAYERS.get(layer, 208)}
+            yield {"kind": "correlation", "epoch": epoch, **pair, **found}
+        for of, scale in (("magnitude", 0.3), ("loss_preservation", 0.4)):
+            distance = scale * math.exp(-epoch / 4) * rng.uniform(0.9, 1.1)
+            about = {"kind": "mask_distance", "epoch": epoch, "of": of, "at_sparsity": 0.75}
+            if epoch:
+                yield {**about, "to": "previous", "distance": distance}
+            yield {**about, "to": "final", "distance": distance * (epoch != epochs)}
+    for epoch, temperature in itertools.product(sorted({0, epochs // 2, epochs}), (1.0, 200.0)):
+        yield scatter(rng, epoch, temperature)
+
+
+def scatter(rng, epoch, temperature):
+    """One row of units, heavy in the tails as real ones are."""
+    count = sum(LAYERS.values())
+    first = [rng.choice((-1, 1)) * 10 ** rng.uniform(-5, -1) for _ in range(count)]
+    second = [value * rng.uniform(0.5, 2) * (1 if temperature < 100 else -1) for value in first]
+    units = {"layers": list(LAYERS), "units": list(LAYERS.values()), "first": first, "second": second}
+    found = {"pearson": 0.8, "spearman": 0.9 + rng.gauss(0, 0.01)}
+    return {"kind": "scatter", "epoch": epoch, "temperature": temperature, **units, **found}
+
+
+def _steps(rng, epochs):
+    for epoch in range(0, epochs, 2):
+        measured = 10 * math.exp(-epoch / 5) * rng.uniform(0.9, 1.1)
+        shares = {"flow": 0.05, "decay": 0.02, "step_size": 0.06, "effective": 1.3, "momentum": 1 + 1e-6}
+        predicted = {name: measured * share * rng.uniform(0.99, 1.01) for name, share in shares.items()}
+        predicted["momentum"] = measured * shares["momentum"]
+        yield {"kind": "training_flow", "epoch": epoch, **predicted, "measured": measured, "steps": 20}
+
+
+def _looks():
+    yield {"kind": "look", "epoch": 1, "event": "early_bird", "value": 0.05, "threshold": 0.1, "fired": True}
+
+
+def warm(found):
+    """Rows of gradient-norm increase again, as of runs scored at temperature 1; accuracies two points lower."""
+    for row in found:
+        if row["measure"] == "gradient_norm_increase":
+            lower = {key: value - 0.02 for key, value in row.items() if "accuracy" in key and key != "setting"}
+            yield {**row, **lower, "run": row["run"][::-1], "setting": '{"prune.temperature": 1.0}'}
 
 
 def hash_of(*parts):

@@ -12,6 +12,7 @@ from flowprune.experiments.folder import open_folder
 from flowprune.experiments.spec import DataSpec, ModelSpec, PruneSpec, Spec
 from flowprune.report import page, write
 from flowprune.report.evidence import Evidence, load
+from flowprune.report.figures import FIGURES
 from flowprune.report.page import render
 from tests.report import fabricate
 
@@ -55,9 +56,10 @@ def test_every_tag_is_closed_and_no_id_repeats(html):
 
 
 def test_it_carries_table_figures_checks_and_runs(html):
-    assert html.count("<figure") == 6
-    assert html.count('<svg class="wide"') == html.count('<svg class="narrow"') == 6
-    assert html.count('role="img" aria-label="') == 12
+    assert html.count("<figure") == len(FIGURES)
+    assert html.count('<svg class="wide"') == html.count('<svg class="narrow"') == len(FIGURES)
+    assert html.count('role="img" aria-label="') == 2 * len(FIGURES)
+    assert "Not recorded in these runs" not in html
     assert "exact sparsity" in html
     assert "90 of 90" in html
     assert all(run in html for run in {row["run"] for row in fabricate.rows(epochs=1)})
@@ -66,16 +68,55 @@ def test_it_carries_table_figures_checks_and_runs(html):
 
 def test_the_same_evidence_gives_the_same_bytes():
     rows = fabricate.rows(seeds=(0,), epochs=1, rounds=(1,), measures=("magnitude", "biased_loss"))
-    evidence = fabricate.evidence(rows)
+    evidence = fabricate.evidence([row for row in rows if row["kind"] in ("epoch", "result", "look", "correlation")])
     assert render(evidence) == render(evidence)
 
 
-def test_missing_kinds_leave_a_note_in_place_of_a_figure():
+def test_what_was_not_recorded_is_named_once_in_a_line():
     rows = [row for row in fabricate.rows(seeds=(0,), epochs=2) if row["kind"] == "epoch"]
     html = render(Evidence(tuple(rows)))
-    assert html.count("Left out: these runs hold no") == 5
+    shown = ("accuracy", "convergence", "gradient_norm")
+    assert re.findall(r'<figure id="s0-(\w+)"', html) == list(shown)
+    said = re.search(r"Not recorded in these runs, so not shown: (.*?)\.</p>", html)
+    assert said[1].split("; ") == [FIGURES[name].title for name in FIGURES if name not in shown]
     assert "No run stored a result" in html
-    assert html.count("<svg") == 2
+    assert html.count("<svg") == 2 * len(shown)
+
+
+def test_the_contents_lead_to_every_chapter_figure_and_table():
+    kinds = ("epoch", "result", "look")
+    rows = [row for row in fabricate.rows(seeds=(0,), epochs=2, rounds=(1,)) if row["kind"] in kinds]
+    other = [{**row, "model": "big_conv", "run": row["run"][::-1]} for row in rows]
+    html = render(Evidence((*rows, *other)))
+    links = set(re.findall(r'href="#([\w-]+)"', html.partition("<main>")[0]))
+    assert links <= set(re.findall(r' id="([\w-]+)"', html))
+    assert {"results-0", "results-1", "s0-accuracy", "s1-when", "across", "table-sizes", "runs"} <= links
+    assert "Across the studies" in html
+    assert "small_conv on digits: dense" in html  # the list of runs says which network each is of
+
+
+def test_one_study_needs_no_table_across():
+    rows = [row for row in fabricate.rows(seeds=(0,), epochs=1, rounds=(1,)) if row["kind"] == "result"]
+    assert "Across the studies" not in render(Evidence(tuple(rows)))
+
+
+def test_what_dense_runs_alone_tell_is_shown_once():
+    rows = fabricate.rows(seeds=(0,), epochs=2, rounds=(1,), measures=("magnitude",))
+    rows = [row for row in rows if row["kind"] in ("correlation", "scatter", "cut")]
+    more = [{**row, "sparsity": 0.9, "run": row["run"][::-1]} for row in rows if row["measure"] != "dense"]
+    html = render(Evidence((*rows, *more)))
+    assert html.count('id="s0-correlation"') == html.count('id="s1-cuts"') == 1
+    assert 'id="s1-correlation"' not in html
+    assert 'id="s1-orders"' not in html
+
+
+def test_columns_that_no_run_fills_are_left_out():
+    rows = [row for row in fabricate.rows(seeds=(0,), epochs=1, rounds=(1,)) if row["kind"] == "result"]
+    assert "latency, dense" in render(Evidence(tuple(rows)))
+    bare = [{key: value for key, value in row.items() if "latency" not in key} for row in rows]
+    html = render(Evidence(tuple(bare)))
+    assert "latency, dense" not in html
+    assert "Latency was not recorded" in html
 
 
 def test_names_from_outside_are_escaped():
@@ -88,6 +129,7 @@ def test_names_from_outside_are_escaped():
 
 def test_settings_that_differ_and_seeds_that_repeat_are_told():
     rows = fabricate.rows(seeds=(0,), epochs=1, rounds=(1,), measures=("magnitude",))
+    rows = [row for row in rows if row["kind"] == "result"]
     again = [{**row, "run": row["run"][::-1]} for row in rows]
     runs = sorted({row["run"] for row in rows + again})
     specs = {run: {"train.batch": 64 + index} for index, run in enumerate(runs)}
@@ -155,3 +197,4 @@ def test_no_runs_is_a_clear_error_and_writes_nothing(tmp_path):
 def test_numbers_are_tied_to_their_units():
     assert page.bound("97.1 ± 0.4 % (n = 3)") == "97.1\xa0±\xa00.4\xa0% (n\xa0=\xa03)"
     assert page.bound("3 seeds") == "3 seeds"
+    assert page.bound("at T = 200: 0.5") == "at T\xa0=\xa0200: 0.5"

@@ -21,6 +21,8 @@ KINDS: Index[Mapping[str, object]] = Index(
         "studies": "flowprune.experiments.studies:STUDIES",
         "schedules": "flowprune.schedules:SCHEDULES",
         "events": "flowprune.schedules:EVENTS",
+        "figures": "flowprune.report.figures:FIGURES",
+        "tables": "flowprune.report.tables:TABLES",
     },
 )
 

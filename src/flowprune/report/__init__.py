@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from flowprune.report.gfm import markdown as markdown
     from flowprune.report.page import write as write
     from flowprune.report.results import table as table
+    from flowprune.report.tables.writing import write_table as write_table
 
-__all__ = ["markdown", "table", "write", "write_figure"]
+__all__ = ["markdown", "table", "write", "write_figure", "write_table"]
 
 __getattr__ = lazy(
     __name__,
@@ -21,5 +22,6 @@ __getattr__ = lazy(
         "table": "flowprune.report.results:table",
         "write": "flowprune.report.page:write",
         "write_figure": "flowprune.report.figures.writing:write_figure",
+        "write_table": "flowprune.report.tables.writing:write_table",
     },
 )

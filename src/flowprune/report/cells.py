@@ -23,6 +23,9 @@ COLUMNS = (
 )
 
 
+NOT_RECORDED = "not recorded"
+
+
 @dataclass(frozen=True)
 class Cell:
     """The main text of a cell, and smaller lines below it.
@@ -55,9 +58,23 @@ def cells(result: Result) -> tuple[Cell, ...]:
     )
 
 
+def shown(lines: Sequence[Sequence[Cell]]) -> tuple[int, ...]:
+    """The columns in which anything was recorded; all where there is no line.
+
+    Example:
+        >>> shown([(Cell("dense"), Cell("not recorded")), (Cell("magnitude"), Cell("not recorded"))])
+        (0,)
+    """
+    return tuple(i for i in range(len(COLUMNS)) if not lines or any(_told(line, i) for line in lines))
+
+
+def _told(line: Sequence[Cell], index: int) -> bool:
+    return index < len(line) and line[index].main != NOT_RECORDED
+
+
 def _share(value: Spread | None, runs: int) -> Cell:
     if value is None:
-        return Cell("not recorded")
+        return Cell(NOT_RECORDED)
     main = f"{100 * value.mean:.2f}" + (f" ± {100 * value.std:.2f}" if value.std is not None else "")
     return Cell(main, (f"n = {value.n}",) if value.n == 1 or value.n != runs else ())
 
@@ -69,7 +86,7 @@ def _verdict(words: str) -> Cell:
 
 def _size(value: Spread | None, dense: float | None, unit: str = "") -> Cell:
     if value is None:
-        return Cell("not recorded")
+        return Cell(NOT_RECORDED)
     main = compact(value.mean)
     if unit:
         main += unit if main[-1].isalpha() else f" {unit}"
@@ -89,7 +106,7 @@ def _parameters(result: Result) -> Cell:
 def _latency(result: Result) -> Cell:
     pruned, dense = result.latency, result.latency_dense
     if pruned is None:
-        return Cell("not recorded")
+        return Cell(NOT_RECORDED)
     if dense is None or result.rounds == 0:
         return Cell(figures(pruned.median), _iqr(pruned.iqr))
     small = (f"÷ {figures(dense.median / pruned.median)}",) if pruned.median else ()

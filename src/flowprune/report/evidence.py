@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import cast
 
 from flowprune.core.errors import invalid
+from flowprune.report.about import about
 from flowprune.report.values import Row, text
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Rows of all runs; for each run id its spec and its environment, where they were stored.
+    """Rows of all runs, with what their specs say besides; for each run id its spec and environment, where stored.
 
     Both are flat: nested fields are joined by dots, as in ``"train.epochs"``.
     """
@@ -35,14 +36,16 @@ def load(runs: Path | str) -> Evidence:
     root = Path(runs)
     if not root.is_dir():
         raise invalid("report.write(runs=)", "a folder of run folders", str(runs), "Run something first.")
-    rows = tuple(store.read(root))
-    if not rows:
+    read = store.read(root)
+    if not read:
         raise invalid(
             "report.write(runs=)", "a folder with finished runs that stored rows", str(runs), "Run one first."
         )
-    names = {text(row, "run") for row in rows}
+    names = {text(row, "run") for row in read}
     found = {record.run: record for record in store.records(root) if record.run in names}
     specs = {name: _flat(found[name].spec.model_dump(mode="json")) for name in sorted(found)}
+    told = {name: about(spec) for name, spec in specs.items()}
+    rows = tuple({**row, **told.get(text(row, "run"), {})} for row in read)
     environments = {name: _flat(found[name].environment) for name in sorted(found) if found[name].environment}
     return Evidence(rows, specs, environments)
 

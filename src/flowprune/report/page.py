@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flowprune.report import setting, verified
-from flowprune.report.cells import COLUMNS, Cell, cells, conditions
+from flowprune.report.cells import COLUMNS, NOT_RECORDED, Cell, cells, conditions, shown
 from flowprune.report.evidence import Evidence, load
 from flowprune.report.figures import FIGURES
 from flowprune.report.figures.svg import inline
@@ -18,6 +18,8 @@ from flowprune.report.glance import Tile, glance
 from flowprune.report.results import UNIT, Result, table
 from flowprune.report.shapes.runs import by_config
 from flowprune.report.studies import Study, studies
+from flowprune.report.tables import TABLES
+from flowprune.report.tables.grid import Grid
 from flowprune.report.theme import COLOURS
 from flowprune.report.values import Row, kind, number, text
 from flowprune.report.wording import duration, percent
@@ -29,9 +31,9 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-# Blanks that must not break: before a unit, about ±, and in "n = 3".
+# Blanks that must not break: before a unit, about ±, and in "n = 3" and "T = 200".
 UNIT_BLANK = r"(?<=[\d.]) (?=(?:%|k|M|G|B|kB|MB|ms|s|min|points|times)(?![a-z]))"
-UNITS = re.compile(UNIT_BLANK + r"|(?<=\d) (?=±)|(?<=±) |(?<=\bn) (?== \d)|(?<=n =) ")
+UNITS = re.compile(UNIT_BLANK + r"|(?<=\d) (?=±)|(?<=±) |(?<=\b[nT]) (?== \d)|(?<=\b[nT] =) (?=\d)")
 
 
 def bound(words: str) -> str:
@@ -49,7 +51,7 @@ TEMPLATES.filters["bound"] = bound
 
 @dataclass(frozen=True)
 class Plate:
-    """One figure as it stands on the page; ``wide`` and ``narrow`` are empty where it could not be drawn."""
+    """One figure as it stands on the page."""
 
     name: str
     title: str
@@ -62,13 +64,15 @@ class Plate:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One study on the page."""
+    """One study on the page; ``absent``: titles of the figures for which nothing was recorded."""
 
     title: str
     tiles: tuple[Tile, ...]
+    columns: tuple[str, ...]
     lines: tuple[tuple[Result, tuple[Cell, ...]], ...]
     conditions: str
     plates: tuple[Plate, ...]
+    absent: tuple[str, ...]
 
 
 def write(runs: Path, out: Path, *, title: str | None = None) -> Path:
@@ -89,7 +93,8 @@ def write(runs: Path, out: Path, *, title: str | None = None) -> Path:
 
 def render(evidence: Evidence, *, title: str | None = None) -> str:
     """The page as text. Pure: reads nothing but its argument and the template."""
-    chapters = [_chapter(study, number_of) for number_of, study in enumerate(studies(evidence.rows))]
+    found = studies(evidence.rows)
+    chapters = [_chapter(study, index, first=_first(found, index)) for index, study in enumerate(found)]
     seconds = verified.seconds(evidence.rows)
     return TEMPLATES.get_template("report.html.j2").render(
         title=title or _title(chapters),
@@ -97,14 +102,14 @@ def render(evidence: Evidence, *, title: str | None = None) -> str:
         facts=setting.facts(evidence),
         warnings=setting.warnings(evidence),
         chapters=chapters,
-        columns=COLUMNS,
+        grids=_grids(evidence.rows),
         unit=UNIT,
         checks=verified.checks(evidence.rows),
         cuts=len(kind(evidence.rows, "cut")),
         cut_time=f"{1000 * seconds:.0f} ms" if seconds is not None else "",
         settings=setting.settings(evidence),
         environment=setting.environment(evidence),
-        runs=_runs(evidence.rows),
+        runs=_runs(found),
         colours=[(name, light, dark) for light, (name, dark) in COLOURS.items()],
     )
 
@@ -113,23 +118,34 @@ def _title(chapters: Sequence[Chapter]) -> str:
     return chapters[0].title if len(chapters) == 1 else f"{len(chapters)} studies of early pruning"
 
 
-def _chapter(study: Study, index: int) -> Chapter:
+def _first(found: Sequence[Study], index: int) -> bool:
+    """Whether no study before this one has its model and data set: what dense runs alone tell is shown once."""
+    where = (found[index].model, found[index].dataset)
+    return all((study.model, study.dataset) != where for study in found[:index])
+
+
+def _chapter(study: Study, index: int, *, first: bool) -> Chapter:
     results = table(study.rows)
+    body = [cells(result) for result in results]
+    columns = shown(body)
+    names = [name for name in FIGURES if first or FIGURES[name].needs.runs != "dense"]
+    plates = {name: _plate(study, name, f"s{index}-{name}") for name in names}
     return Chapter(
         title=study.title,
         tiles=glance(results),
-        lines=tuple((result, cells(result)) for result in results),
+        columns=tuple(COLUMNS[index] for index in columns),
+        lines=tuple((each, tuple(line[i] for i in columns)) for each, line in zip(results, body, strict=True)),
         conditions=conditions(results),
-        plates=tuple(_plate(study, name, f"s{index}-{name}") for name in FIGURES),
+        plates=tuple(plate for plate in plates.values() if plate is not None),
+        absent=tuple(FIGURES[name].title for name, plate in plates.items() if plate is None),
     )
 
 
-def _plate(study: Study, name: str, prefix: str) -> Plate:
+def _plate(study: Study, name: str, prefix: str) -> Plate | None:
     picture = FIGURES[name]
     drawn = picture.of(study.rows)
     if drawn is None:
-        note = f"Left out: these runs hold no {picture.needs!r} rows that can be drawn."
-        return Plate(prefix, picture.title, "", "", (note,), "", "")
+        return None
     alt = f"{picture.title}. {drawn.sentence}"
     return Plate(
         name=prefix,
@@ -142,19 +158,30 @@ def _plate(study: Study, name: str, prefix: str) -> Plate:
     )
 
 
-def _runs(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Run id, configuration, seed, final accuracy and training time of each run."""
-    lines: list[tuple[str, ...]] = []
-    for config, own in by_config(kind(rows, "result")).items():
-        for row in sorted(own, key=lambda row: (text(row, "dataset"), text(row, "model"), number(row, "seed") or 0.0)):
-            accuracy, seconds = number(row, "test_accuracy_final"), number(row, "train_seconds")
-            lines.append(
-                (
-                    text(row, "run", "?"),
-                    str(config),
-                    text(row, "seed", "?"),
-                    "not recorded" if accuracy is None else percent(accuracy, 2),
-                    "not recorded" if seconds is None else duration(seconds),
-                )
-            )
-    return lines
+def _grids(rows: Sequence[Row]) -> list[tuple[str, Grid]]:
+    """The tables that span several studies, by name."""
+    found = [(name, TABLES[name].of(rows)) for name in TABLES]
+    return [(name, grid) for name, grid in found if grid is not None and len(grid.groups) > 1]
+
+
+def _runs(found: Sequence[Study]) -> list[tuple[str, ...]]:
+    """Run id, configuration, seed, final accuracy and training time of each run, study by study."""
+    lines: dict[tuple[str, ...], None] = {}  # dense runs come with every sparsity
+    for study in found:
+        for config, own in by_config(kind(study.rows, "result")).items():
+            where = f"{study.model} on {study.dataset}" if config.dense else study.title
+            prefix = f"{where}: " if len(found) > 1 else ""
+            for row in sorted(own, key=lambda row: number(row, "seed") or 0.0):
+                lines[_run(row, f"{prefix}{config}")] = None
+    return list(lines)
+
+
+def _run(row: Row, configuration: str) -> tuple[str, ...]:
+    accuracy, seconds = number(row, "test_accuracy_final"), number(row, "train_seconds")
+    return (
+        text(row, "run", "?"),
+        configuration,
+        text(row, "seed", "?"),
+        NOT_RECORDED if accuracy is None else percent(accuracy, 2),
+        NOT_RECORDED if seconds is None else duration(seconds),
+    )

@@ -14,6 +14,8 @@ from flowprune.report.wording import duration, joined, ordered, percent, plain
 
 VERSIONS = ("flowprune", "python", "torch", "numpy")
 EXPECTED = (*COLUMN_FIELDS, "name")
+QUIET = "record."
+"""Fields that say what a run stores beside its results."""
 Fact = tuple[str, str]
 
 
@@ -48,12 +50,10 @@ def lead(rows: Iterable[Row]) -> str:
 
 def warnings(evidence: Evidence) -> list[str]:
     """What a reader must know before comparing: settings that differ, seeds that repeat."""
-    found: list[str] = []
-    keys = sorted({key for spec in evidence.specs.values() for key in spec if key not in EXPECTED})
-    for key in keys:
-        values = _values(evidence.specs, key)
-        if len(values) > 1:
-            found.append(f"Runs differ in {key} ({', '.join(values[:6])}); each value has rows of its own.")
+    found = [
+        f"Runs differ in {key} ({', '.join(values[:6])}); each value has rows of its own."
+        for key, values in _differing(evidence).items()
+    ]
     repeats = grouped(
         kind(evidence.rows, "result"),
         lambda row: (text(row, "dataset"), text(row, "model"), text(row, "sparsity"), config(row), text(row, "seed")),
@@ -64,25 +64,49 @@ def warnings(evidence: Evidence) -> list[str]:
     return found
 
 
-def environment(evidence: Evidence) -> list[Fact]:
-    """Every field of the runs' environments; where runs differ, each value with the number of runs."""
-    keys = dict.fromkeys(key for fields in evidence.environments.values() for key in fields)
-    found: list[Fact] = []
-    for key in keys:
-        counts: dict[str, int] = {}
-        for fields in evidence.environments.values():
-            if key in fields:
-                counts[str(fields[key])] = counts.get(str(fields[key]), 0) + 1
-        words = [value if len(counts) == 1 else f"{value} ({count} runs)" for value, count in counts.items()]
-        found.append((key.replace("_", " "), "; ".join(words)))
+def _differing(evidence: Evidence) -> dict[str, list[str]]:
+    """The fields in which runs that may be compared differ, each with its values; what is recorded changes no number.
+
+    Such are runs of one model and data set and, where it is about how they prune, of one sparsity and kind of units.
+    """
+    rows = {text(row, "run"): row for row in reversed(evidence.rows)}
+    keys = {key for spec in evidence.specs.values() for key in spec if key not in EXPECTED}
+    found: dict[str, list[str]] = {}
+    for key in sorted(key for key in keys if not key.startswith(QUIET)):
+        peers: dict[tuple[str, ...], dict[str, Mapping[str, object]]] = {}
+        for run, spec in evidence.specs.items():
+            peers.setdefault(_peers(rows.get(run, {}), key), {})[run] = spec
+        values = [_values(own, key) for own in peers.values()]
+        apart = list(dict.fromkeys(value for each in values if len(each) > 1 for value in each))
+        found |= {key: apart} if apart else {}
     return found
 
 
+def _peers(row: Row, key: str) -> tuple[str, ...]:
+    where = ("model", "dataset", "sparsity", "granularity") if key.startswith("prune.") else ("model", "dataset")
+    return tuple(text(row, column) for column in where)
+
+
+def environment(evidence: Evidence) -> list[Fact]:
+    """Every field of the runs' environments; where runs differ, each value with the number of runs."""
+    keys = dict.fromkeys(key for fields in evidence.environments.values() for key in fields)
+    return [(key.replace("_", " "), _counted(evidence.environments, key)) for key in keys]
+
+
 def settings(evidence: Evidence) -> list[Fact]:
-    """Every field that all specs share the value of, leaving out empty ones."""
+    """Every field of the specs, leaving out empty ones; where runs differ, each value with the number of runs."""
     keys = dict.fromkeys(key for spec in evidence.specs.values() for key in spec if key not in EXPECTED)
-    shared = [(key, _values(evidence.specs, key)) for key in keys]
-    return [(key, values[0]) for key, values in shared if len(values) == 1 and values[0] not in ("{}", "", "None")]
+    found = [(key, _counted(evidence.specs, key)) for key in keys]
+    return [(key, words) for key, words in found if words not in ("{}", "", "None")]
+
+
+def _counted(sources: Mapping[str, Mapping[str, object]], key: str) -> str:
+    counts: dict[str, int] = {}
+    for fields in sources.values():
+        if key in fields:
+            words = _words(fields[key])
+            counts[words] = counts.get(words, 0) + 1
+    return "; ".join(words if len(counts) == 1 else f"{words or 'none'} ({n} runs)" for words, n in counts.items())
 
 
 def _values(specs: Mapping[str, Mapping[str, object]], key: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 Row = Mapping[str, object]
 """One stored row: a flat JSON object with a ``kind``."""
@@ -13,14 +14,54 @@ Row = Mapping[str, object]
 def number(row: Row, key: str) -> float | None:
     """The finite number under ``key``, or None where it is absent, NaN, infinite or no number.
 
+    Where one kind of row holds a list under a key and another a number, a reader of all of them gets both as text
+    (JSON): such a number is one still.
+
     Example:
         >>> number({"loss": 2}, "loss"), number({"loss": float("nan")}, "loss"), number({}, "loss")
         (2.0, None, None)
+        >>> number({"units": "16"}, "units"), number({"units": "[16, 32]"}, "units")
+        (16.0, None)
     """
-    value = row.get(key)
+    value = _plain(row.get(key))
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def _plain(value: object) -> object:
+    """A value, or what its text says where that is JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def several(row: Row, key: str) -> list[float]:
+    """The numbers of the list under ``key``; empty where there is none, or one of them is not finite.
+
+    Example:
+        >>> several({"first": [1, 2.5]}, "first"), several({"units": "[16, 32]"}, "units"), several({}, "first")
+        ([1.0, 2.5], [16.0, 32.0], [])
+    """
+    value = _plain(row.get(key))
+    if not isinstance(value, list):
+        return []
+    found = [number({key: each}, key) for each in cast("list[object]", value)]
+    return [each for each in found if each is not None] if None not in found else []
+
+
+def words(row: Row, key: str) -> tuple[str, ...]:
+    """The texts of the list under ``key``; empty where there is none.
+
+    Example:
+        >>> words({"layers": ["stem", "head"]}, "layers")
+        ('stem', 'head')
+    """
+    value = _plain(row.get(key))
+    return tuple(str(each) for each in cast("list[object]", value)) if isinstance(value, list) else ()
 
 
 def numbers(rows: Iterable[Row], key: str) -> list[float]:

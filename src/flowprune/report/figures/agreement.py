@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 from flowprune.report.figures.panels import Panels
 from flowprune.report.figures.picture import Picture
 from flowprune.report.figures.sheet import PIXELS, SMALL, Width, columns, head
+from flowprune.report.needs import Needs
 from flowprune.report.sentences.agreement import caption, say
 from flowprune.report.shapes.agreement import Agreement, Matrix, agreement
 from flowprune.report.theme import INK, RULE, SERIES
@@ -71,4 +72,11 @@ def _words(value: float, digits: int) -> str:
     return (f"{value:.2f}" if digits else f"{100 * value:.0f}").replace("-", "−")
 
 
-PICTURE = Picture("Agreement between measures", "agreement", agreement, say, caption, draw)
+PICTURE = Picture(
+    "Agreement between measures",
+    Needs("agreement", "record.agreement", "--study demo", runs="pruned"),
+    agreement,
+    say,
+    caption,
+    draw,
+)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,50 +13,63 @@ from flowprune.report.figures.marks import fills, points
 from flowprune.report.figures.panels import Panels
 from flowprune.report.figures.picture import Picture
 from flowprune.report.figures.sheet import PIXELS, SMALL, Width, grid, head, text_width
+from flowprune.report.looks import Looks, looks
+from flowprune.report.needs import Needs
 from flowprune.report.sentences.layers import caption, say
-from flowprune.report.shapes.layers import Layer, Layers, layers
+from flowprune.report.shapes.depth import early
+from flowprune.report.shapes.layers import Kind, Layer, Layers, layers
 from flowprune.report.shapes.runs import Config
-from flowprune.report.theme import INK, MUTED, Style, styles
-from flowprune.report.wording import cut_in, plain
+from flowprune.report.theme import INK, MUTED, RULE, Style
+from flowprune.report.wording import cut_in, joined
+
+MANY = 12
+"""Beyond so many layers the marks of fewer rounds would lie on each other: they become lines."""
 
 
 def draw(records: Layers, width: Width) -> Figure:
-    """Dots for means, small ones for runs, a line through the layers; floors marked."""
+    """Marks for means, short strokes for runs, lines through the layers; early layers and floors marked."""
     labels = [shorten(name) for name in records.names]
     margin = min(150.0, max(text_width(label) for label in labels) + 14)
-    across = 1 if width == "narrow" else max(1, min(len(records.measures), 3))
-    row = 26.0 if len(labels) <= 12 else max(7.0, 312.0 / len(labels))
-    panels = Panels(len(records.measures), across, plot=row * len(labels) + 10, head=46, left=margin, right=26, foot=50)
+    across = 1 if width == "narrow" else max(1, min(len(records.kinds), 3))
+    row = 26.0 if len(labels) <= MANY else max(9.0, 312.0 / len(labels))
+    panels = Panels(len(records.kinds), across, plot=row * len(labels) + 10, head=46, left=margin, right=26, foot=50)
     page = panels.sheet(width)
-    looks = styles(records.measures)
-    for index, measure in enumerate(records.measures):
+    known = looks(records.configs)
+    for index, kind in enumerate(records.kinds):
         axes = panels.axes(page, index)
-        _panel(axes, records, measure, looks)
+        _panel(axes, records, kind, known)
         _names(axes, labels, PIXELS[width])
-        rounds = sorted({c.rounds for c in records.configs if c.measure == measure})
-        head(page, axes, plain(measure)[0].upper() + plain(measure)[1:], _marks(rounds))
+        name = records.of(kind)[-1].name
+        head(page, axes, name[0].upper() + name[1:], _marks(records, kind))
     return page.figure
 
 
-def _marks(rounds: list[int]) -> str:
-    if len(rounds) == 1:
-        return cut_in(rounds[0])
-    if len(rounds) == 2:
-        return f"hollow: {cut_in(rounds[0])}, full: {cut_in(rounds[1])}"
-    return f"the fuller the mark, the more rounds ({', '.join(map(str, rounds))})"
+def _marks(records: Layers, kind: Kind) -> str:
+    *fewer, most = (config.rounds for config in records.of(kind))
+    if not fewer:
+        return cut_in(most)
+    if len(records.names) > MANY:
+        return f"marks: {cut_in(most)}; lines: {joined([str(each) for each in fewer])}"
+    if len(fewer) == 1:
+        return f"hollow: {cut_in(fewer[0])}, full: {cut_in(most)}"
+    return f"the fuller, the more rounds ({', '.join(map(str, (*fewer, most)))})"
 
 
-def _panel(axes: Axes, records: Layers, measure: str, looks: Mapping[str, Style]) -> None:
-    style, solid = looks[measure], fills(records.rounds)
-    configs = [config for config in records.configs if config.measure == measure]
+def _panel(axes: Axes, records: Layers, kind: Kind, known: Looks) -> None:
+    solid, configs = fills(records.rounds), records.of(kind)
     places = {name: index for index, name in enumerate(records.names)}
+    lines = len(places) > MANY
     for index, config in enumerate(configs):
-        shift = 0.0 if len(configs) == 1 else 0.34 * (index / (len(configs) - 1) - 0.5)
+        shift = 0.0 if len(configs) == 1 or lines else 0.34 * (index / (len(configs) - 1) - 0.5)
         found = records.configs[config]
-        _config(axes, found, [places[layer.name] + shift for layer in found], style=style, fill=solid[config.rounds])
+        heights = [places[layer.name] + shift for layer in found]
+        _line(axes, found, heights, known[config], last=config == configs[-1])
+        if not lines or config == configs[-1]:
+            _config(axes, found, heights, style=known[config], fill=solid[config.rounds], size=4.5 if lines else 5.5)
     _floors(axes, records, configs, places)
     overall = 100 * sum(records.overall(config) for config in configs) / len(configs)
     axes.axvline(overall, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0.6)
+    axes.axhspan(-0.5, len(early(records.names)) - 0.5, color=RULE, alpha=0.45, linewidth=0, zorder=0.2)
     axes.set_xlim(-2, 104)
     axes.set_ylim(len(places) - 0.5, -0.5)
     axes.set_xticks([0, 25, 50, 75, 100])
@@ -63,15 +77,25 @@ def _panel(axes: Axes, records: Layers, measure: str, looks: Mapping[str, Style]
     grid(axes, x=True, y=False)
 
 
-def _config(axes: Axes, found: tuple[Layer, ...], heights: list[float], *, style: Style, fill: float) -> None:
-    for layer, height in zip(found, heights, strict=True):
-        shares = [100 * share for share in layer.shares]
-        axes.plot([min(shares), max(shares)], [height, height], color=style.colour, linewidth=1.2, alpha=0.45)
-        axes.plot(shares, [height] * len(shares), "|", color=style.colour, markersize=5, markeredgewidth=1, alpha=0.7)
-    points(axes, [100 * layer.kept.mean for layer in found], heights, style=style, fill=fill, size=5.5)
+def _line(axes: Axes, found: Sequence[Layer], heights: Sequence[float], style: Style, *, last: bool) -> None:
+    shares = [100 * layer.kept.mean for layer in found]
+    axes.plot(shares, heights, color=style.colour, linewidth=1.1, alpha=0.55 if last else 0.25, zorder=1.5)
 
 
-def _floors(axes: Axes, records: Layers, configs: list[Config], places: Mapping[str, int]) -> None:
+def _config(
+    axes: Axes, found: Sequence[Layer], heights: Sequence[float], *, style: Style, fill: float, size: float
+) -> None:
+    """Means as marks; every run as a short stroke, and a bar from the least to the most (one path for all layers)."""
+    each = [([100 * share for share in layer.shares], y) for layer, y in zip(found, heights, strict=True)]
+    bars = [(x, y) for shares, y in each for x in (min(shares), max(shares), math.nan)]
+    axes.plot([x for x, _ in bars], [y for _, y in bars], color=style.colour, linewidth=1.2, alpha=0.45)
+    strokes = [(share, y) for shares, y in each for share in shares]
+    xs, ys = [x for x, _ in strokes], [y for _, y in strokes]
+    axes.plot(xs, ys, "|", color=style.colour, markersize=5, markeredgewidth=1, alpha=0.7)
+    points(axes, [100 * layer.kept.mean for layer in found], heights, style=style, fill=fill, size=size)
+
+
+def _floors(axes: Axes, records: Layers, configs: Sequence[Config], places: dict[str, int]) -> None:
     """The word "floor" beside each layer that the floor kept from being cut further, in any run."""
     for name, place in places.items():
         own = [layer for c in configs for layer in records.configs[c] if layer.name == name]
@@ -81,7 +105,7 @@ def _floors(axes: Axes, records: Layers, configs: list[Config], places: Mapping[
 
 
 def _names(axes: Axes, labels: list[str], pixels: int) -> None:
-    every = max(1, -(-len(labels) * 14 // max(1, round(26 * min(len(labels), 12)))))
+    every = max(1, -(-len(labels) * 13 // round(26.0 * min(len(labels), MANY))))
     shown = range(0, len(labels), every)
     axes.set_yticks(list(shown), [labels[index] for index in shown], color=INK, fontsize=SMALL - (pixels < 400))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -98,4 +122,5 @@ def shorten(name: str, most: int = 20) -> str:
     return bare if len(bare) <= most else "…" + bare[-(most - 4) :]
 
 
-PICTURE = Picture("What is left of each layer", "layer", layers, say, caption, draw)
+NEEDS = Needs("layer", "prune.measure", "--study demo", runs="pruned")
+PICTURE = Picture("What is left of each layer", NEEDS, layers, say, caption, draw)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 
 from flowprune.report.figures.sheet import SMALL, Sheet, flow_right, text_width
+from flowprune.report.looks import Looks
 from flowprune.report.shapes.runs import Config
 from flowprune.report.theme import INK, MUTED, PAPER, Style
-from flowprune.report.wording import cut_in, plain
+from flowprune.report.wording import cut_in
 
 KEY_LINE = 19.0
 
@@ -49,6 +50,7 @@ def points(
         markeredgecolor=style.colour,
         markeredgewidth=1.2,
         zorder=3,
+        clip_on=False,  # a mark at the edge is shown whole
     )
 
 
@@ -59,14 +61,14 @@ def key_height(configs: Sequence[Config], width: float) -> float:
     return KEY_LINE * (max((row for row, _ in rows), default=-1) + 1)
 
 
-def key(page: Sheet, at: tuple[float, float], configs: Sequence[Config], looks: Mapping[str, Style]) -> None:
-    """A key in one or more lines: a marker for each measure, and hollow or full for the rounds."""
+def key(page: Sheet, at: tuple[float, float], configs: Sequence[Config], known: Looks) -> None:
+    """A key in one or more lines: a marker for each measure and setting, and hollow or full for the rounds."""
     entries = _entries(configs)
     left, top = at
-    for (words, measure, fill), (row, x) in zip(
+    for (words, config, fill), (row, x) in zip(
         entries, flow_right([_width(e[0]) for e in entries], page.width - left), strict=True
     ):
-        style = looks[measure] if measure else Style(MUTED, "o")
+        style = known[config] if config else Style(MUTED, "o")
         px, py = left + x, top + KEY_LINE * row
         marker = "o" if style.marker == "_" else style.marker
         page.figure.add_artist(
@@ -84,11 +86,12 @@ def key(page: Sheet, at: tuple[float, float], configs: Sequence[Config], looks: 
         page.figure.text((px + 14) / page.width, 1 - py / page.height, words, fontsize=SMALL, color=INK)
 
 
-def _entries(configs: Sequence[Config]) -> list[tuple[str, str, float]]:
-    measures = list(dict.fromkeys(c.measure for c in configs))
+def _entries(configs: Sequence[Config]) -> list[tuple[str, Config | None, float]]:
+    named = {config.name: config for config in reversed(configs)}
+    order = dict.fromkeys(config.name for config in configs)
     rounds = sorted({c.rounds for c in configs if not c.dense})
-    found = [(plain(measure), measure, 1.0) for measure in measures]
-    return found + [(cut_in(r), "", fill) for r, fill in fills(rounds).items() if len(rounds) > 1]
+    found: list[tuple[str, Config | None, float]] = [(name, named[name], 1.0) for name in order]
+    return found + [(cut_in(r), None, fill) for r, fill in fills(rounds).items() if len(rounds) > 1]
 
 
 def _width(words: str) -> float:

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from matplotlib.figure import Figure
 
 from flowprune.report.figures.sheet import Width, house_style
+from flowprune.report.needs import Needs
 from flowprune.report.values import Row
 
 
@@ -40,7 +41,7 @@ class Picture(Generic[R]):
 
     Attributes:
         title: What it is about, a few words.
-        needs: The kind of row it reads, named where there is none.
+        needs: What it reads, told where there is none.
         shape: Rows to records; None where the rows do not carry it.
         say: One sentence that the records support.
         caption: Equations, units and how the records were summarised.
@@ -48,11 +49,14 @@ class Picture(Generic[R]):
     """
 
     title: str
-    needs: str
+    needs: Needs
     shape: Callable[[Sequence[Row]], R | None]
     say: Callable[[R], str]
     caption: Callable[[R], str]
     draw: Callable[[R, Width], Figure]
+
+    def __str__(self) -> str:
+        return self.title
 
     def of(self, rows: Sequence[Row]) -> Drawn | None:
         """This figure for the rows of one study, or None where they do not carry it."""

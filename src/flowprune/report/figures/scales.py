@@ -89,6 +89,27 @@ def spans_decades(values: Sequence[float], most: float = 4.0) -> float | None:
     return float(10 ** math.floor(math.log10(max(sizes[len(sizes) // 10], sizes[-1] * 10**-most))))
 
 
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers between two positive ones, for a logarithmic axis: whole decades, or 1, 2, 5, or finer ones.
+
+    Example:
+        >>> log_ticks(0.09, 20.0), log_ticks(0.8, 2.4)
+        ([0.1, 1.0, 10.0], [0.8, 1.0, 1.2, 1.5, 2.0])
+    """
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    steps = ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0))
+    found: list[float] = []
+    for multiples in steps:
+        ticks = sorted(round(m * 10.0**p, 12 - p) for p in powers for m in multiples)
+        finer = [tick for tick in ticks if low <= tick <= high]
+        if len(finer) > most and len(found) > 1:
+            break
+        found = finer
+        if len(found) >= 3:
+            break
+    return found[:: max(1, math.ceil(len(found) / most))] or [low, high]
+
+
 def identity_axes(axes: Axes, xs: Sequence[float], ys: Sequence[float]) -> bool:
     """Equal limits on both axes and the line of equality; returns whether the scale is logarithmic."""
     values = [*xs, *ys]

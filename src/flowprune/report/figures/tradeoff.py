@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
@@ -13,10 +11,12 @@ from flowprune.report.figures.panels import Panels
 from flowprune.report.figures.picture import Picture
 from flowprune.report.figures.scales import accuracy_axis, plain_number, stretched
 from flowprune.report.figures.sheet import PIXELS, SMALL, Sheet, Width, columns, grid, head
+from flowprune.report.looks import Looks, looks
+from flowprune.report.needs import Needs
 from flowprune.report.sentences.tradeoff import caption, say
 from flowprune.report.shapes.tradeoff import Axis, Point, Tradeoff, tradeoff
 from flowprune.report.spread import Spread
-from flowprune.report.theme import INK, MUTED, Style, styles
+from flowprune.report.theme import INK, MUTED, Style
 from flowprune.report.wording import compact
 
 
@@ -24,17 +24,17 @@ def draw(records: Tradeoff, width: Width) -> Figure:
     """One scatter for each cost, with error bars; unbeaten configurations ringed and joined."""
     found = list(dict.fromkeys(point.config for axis in records.axes for point in axis.points))
     configs = [config for config in found if not config.dense] or found
-    looks = styles(config.measure for config in found)
+    known = looks(found)
     top = key_height(configs, PIXELS[width]) + 8
     panels = Panels(len(records.axes), columns(len(records.axes), width, 2), plot=250, left=38, right=22, top=top)
     page = panels.sheet(width)
-    key(page, (0, KEY_LINE - 6), configs, looks)
+    key(page, (0, KEY_LINE - 6), configs, known)
     for index, axis in enumerate(records.axes):
-        _panel(page, panels.axes(page, index), axis, looks)
+        _panel(page, panels.axes(page, index), axis, known)
     return page.figure
 
 
-def _panel(page: Sheet, axes: Axes, axis: Axis, looks: Mapping[str, Style]) -> None:
+def _panel(page: Sheet, axes: Axes, axis: Axis, known: Looks) -> None:
     dense = [point for point in axis.points if point.config.dense]
     shown = [point for point in axis.points if not point.config.dense] or dense
     solid = fills(sorted({point.config.rounds for point in shown if not point.config.dense}))
@@ -42,7 +42,7 @@ def _panel(page: Sheet, axes: Axes, axis: Axis, looks: Mapping[str, Style]) -> N
     steps = [p.cost.mean for p in front], [p.accuracy.mean for p in front]
     axes.plot(*steps, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), drawstyle="steps-post", zorder=1)
     for point in shown:
-        _point(axes, point, looks[point.config.measure], fill=solid.get(point.config.rounds, 1.0))
+        _point(axes, point, known[point.config], fill=solid.get(point.config.rounds, 1.0))
     edges = [v for p in axis.points for v in _ends(p.accuracy)]
     best = max(point.accuracy.mean for point in axis.points)
     # A bar that reaches past 100 % must not stretch the axis to it: it leaves the panel instead.
@@ -51,7 +51,7 @@ def _panel(page: Sheet, axes: Axes, axis: Axis, looks: Mapping[str, Style]) -> N
     _cost_axis(axes, min(costs), max(costs))
     if shown is not dense:
         for point in dense:
-            _dense(axes, point, looks["dense"].colour)
+            _dense(axes, point, known[point.config].colour)
     axes.set_xlabel(axis.title, loc="left")
     grid(axes, x=True)
     unit = "final test accuracy, %" + (" (stretched towards 100)" if stretched(best) else "")
@@ -116,4 +116,4 @@ def _tick(value: float, _: int | None = None) -> str:
     return plain_number(value)
 
 
-PICTURE = Picture("Accuracy against size and speed", "result", tradeoff, say, caption, draw)
+PICTURE = Picture("Accuracy against size and speed", Needs("result"), tradeoff, say, caption, draw)

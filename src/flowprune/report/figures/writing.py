@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -11,8 +13,20 @@ from flowprune.core.errors import invalid
 from flowprune.report.figures import FIGURES
 from flowprune.report.figures.sheet import Width
 from flowprune.report.figures.svg import png, svg
-from flowprune.report.studies import only
+from flowprune.report.studies import Study, only, studies
 from flowprune.report.values import Row
+
+SUFFIXES = (".svg", ".png")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A figure that was written: where, of which study, what it shows and what it leaves out."""
+
+    path: Path
+    study: str
+    sentence: str
+    notes: tuple[str, ...]
 
 
 def draw_figure(rows: Sequence[Row], name: str, width: Width = "wide") -> Figure:
@@ -25,9 +39,7 @@ def draw_figure(rows: Sequence[Row], name: str, width: Width = "wide") -> Figure
     picture = FIGURES[name]
     drawn = picture.of(only("draw_figure(rows=)", rows).rows)
     if drawn is None:
-        kinds = sorted({str(row.get("kind")) for row in rows})
-        todo = "Record them: run the spec again with the recording on."
-        raise invalid("draw_figure(rows=)", f"rows with usable {picture.needs!r} records", kinds, todo)
+        raise picture.needs.missing("draw_figure(rows=)", _kinds(rows))
     return drawn.draw(width)
 
 
@@ -37,10 +49,61 @@ def write_figure(rows: Sequence[Row], name: str, path: Path | str, width: Width 
     Raises:
         ValueError: another ending; and see :func:`draw_figure`.
     """
-    path = Path(path)
-    if path.suffix not in (".svg", ".png"):
-        raise invalid("write_figure(path=)", "a path that ends in .svg or .png", str(path))
-    figure = draw_figure(rows, name, width)
+    path = _checked("write_figure(path=)", path)
+    return _save(draw_figure(rows, name, width), path)
+
+
+def write_figures(rows: Sequence[Row], name: str, path: Path | str, width: Width = "wide") -> tuple[Written, ...]:
+    """Write a figure for each study that carries it: to ``path`` itself where there is one study, else beside it.
+
+    With several studies, each file's name says which it is of. What dense runs alone tell is drawn once for each model
+    and data set.
+
+    Raises:
+        ValueError: an ending other than ``.svg`` and ``.png``, or no study carries what the figure draws.
+        UnknownNameError: there is no such figure.
+    """
+    picture, path = FIGURES[name], _checked("write_figures(path=)", path)
+    found = _apart(studies(rows)) if picture.needs.runs == "dense" else list(studies(rows))
+    drawn = [(study, each) for study in found if (each := picture.of(study.rows)) is not None]
+    if not drawn:
+        raise picture.needs.missing("write_figures(rows=)", _kinds(rows))
+    dense = picture.needs.runs == "dense"
+    written: list[Written] = []
+    for study, each in drawn:
+        own = path if len(found) == 1 else path.with_name(f"{path.stem}-{slug(study, dense=dense)}{path.suffix}")
+        where = f"{study.model} on {study.dataset}" if dense else study.title
+        written.append(Written(_save(each.draw(width), own), where, each.sentence, each.notes))
+    return tuple(written)
+
+
+def _apart(found: Sequence[Study]) -> list[Study]:
+    """The first study of each model and data set."""
+    return list({(study.model, study.dataset): study for study in reversed(found)}.values())[::-1]
+
+
+def slug(study: Study, *, dense: bool = False) -> str:
+    """A study as a part of a file's name; its dense runs are those of any sparsity.
+
+    Example:
+        >>> slug(Study("cifar10", "vgg13", 0.75, "channels", ())), slug(Study("my data", "a/b", 0.0, "", ()))
+        ('vgg13-cifar10-75-channels', 'a-b-my-data')
+    """
+    removed = [] if dense or not study.sparsity else [f"{100 * study.sparsity:g}", study.granularity]
+    return re.sub(r"[^\w.]+", "-", "-".join(part for part in (study.model, study.dataset, *removed) if part))
+
+
+def _checked(where: str, path: Path | str) -> Path:
+    if Path(path).suffix not in SUFFIXES:
+        raise invalid(where, "a path that ends in .svg or .png", str(path))
+    return Path(path)
+
+
+def _save(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png(figure) if path.suffix == ".png" else svg(figure).encode())
     return path
+
+
+def _kinds(rows: Sequence[Row]) -> list[str]:
+    return sorted({str(row.get("kind")) for row in rows})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowprune.report.shapes.accuracy import Accuracy, Curve
+from flowprune.report.shapes.accuracy import Accuracy
+from flowprune.report.shapes.curves import Curve
 from flowprune.report.shapes.runs import Config, reference
 from flowprune.report.spread import Spread, distinct
 from flowprune.report.wording import accuracy, cut_in, joined

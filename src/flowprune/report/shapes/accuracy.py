@@ -5,28 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowprune.report.shapes.runs import Config, all_rounds, by_config, config, grouped
-from flowprune.report.spread import Spread, spread
-from flowprune.report.values import Row, finite, kind, number, recorded, whole
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Accuracy (a share of one) of one configuration at each epoch."""
-
-    config: Config
-    epochs: tuple[int, ...]
-    values: tuple[Spread, ...]
-
-    @property
-    def last(self) -> Spread:
-        """Accuracy at the last epoch."""
-        return self.values[-1]
+from flowprune.report.shapes.curves import Curve, curves, cut_epochs
+from flowprune.report.shapes.runs import all_rounds
+from flowprune.report.values import Row, finite, kind, recorded
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """All curves; ``cuts`` maps a number of rounds to the epochs after which there was a cut."""
+    """All curves (shares of one); ``cuts`` maps a number of rounds to the epochs after which there was a cut."""
 
     split: str
     curves: tuple[Curve, ...]
@@ -56,21 +42,8 @@ def accuracy(rows: Sequence[Row]) -> Accuracy | None:
     split = next((s for s in ("test", "valid") if recorded(epochs, f"{s}_accuracy")), None)
     if split is None:
         return None
-    key = f"{split}_accuracy"
-    kept, notes = finite(epochs, key, "epoch")
-    curves: list[Curve] = []
-    for name, own in by_config(kept).items():
-        at = grouped(own, lambda row: whole(row, "epoch"))
-        steps = tuple(sorted(at))
-        curves.append(Curve(name, steps, tuple(spread(number(r, key) or 0.0 for r in at[e]) for e in steps)))
-    if not curves:
+    kept, notes = finite(epochs, f"{split}_accuracy", "epoch")
+    found = curves(kept, f"{split}_accuracy")
+    if not found:
         return None
-    return Accuracy("test" if split == "test" else "validation", tuple(curves), _cuts(rows), notes)
-
-
-def _cuts(rows: Sequence[Row]) -> dict[int, tuple[int, ...]]:
-    found = grouped(kind(rows, "cut"), lambda row: config(row).rounds)
-    return {
-        rounds: tuple(sorted({whole(row, "epoch") for row in own if number(row, "epoch") is not None}))
-        for rounds, own in found.items()
-    }
+    return Accuracy("test" if split == "test" else "validation", found, cut_epochs(rows), notes)

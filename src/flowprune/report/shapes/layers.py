@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flowprune.report.shapes.depth import early, in_depth
 from flowprune.report.shapes.runs import Config, all_rounds, by_config, grouped
 from flowprune.report.spread import Spread, spread
 from flowprune.report.values import Row, finite, kind, number, text, whole
 from flowprune.report.wording import ordered
+
+Kind = tuple[str, tuple[tuple[str, str], ...]]
+"""A measure and its setting: one panel."""
 
 
 @dataclass(frozen=True)
@@ -26,23 +30,42 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Ends:
+    """The mean kept share over the layers of the first third, and over the others; each layer counts once."""
+
+    early: Spread
+    rest: Spread
+
+
+@dataclass(frozen=True)
 class Layers:
-    """Layers in the order of the network, for each configuration."""
+    """Layers in the order of the network, for each configuration; ``ends`` is empty below three layers."""
 
     names: tuple[str, ...]
     units: dict[str, int]
     configs: dict[Config, tuple[Layer, ...]]
+    ends: dict[Config, Ends]
     notes: tuple[str, ...]
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The pruning measures: one panel each."""
+        """The pruning measures."""
         return ordered(name.measure for name in self.configs)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The panels: each measure in each setting."""
+        found = {(config.measure, config.setting) for config in self.configs}
+        return tuple(sorted(found, key=lambda each: (self.measures.index(each[0]), each[1])))
 
     @property
     def rounds(self) -> tuple[int, ...]:
         """The numbers of rounds."""
         return all_rounds(self.configs)
+
+    def of(self, kind: Kind) -> tuple[Config, ...]:
+        """The configurations of a panel, by rounds."""
+        return tuple(sorted(config for config in self.configs if (config.measure, config.setting) == kind))
 
     def overall(self, config: Config) -> float:
         """The mean share kept of all units together under one configuration."""
@@ -66,9 +89,11 @@ def layers(rows: Sequence[Row]) -> Layers | None:
     kept = [row for row in kept if number(row, "units")]
     if not kept:
         return None
-    names = tuple(dict.fromkeys(text(row, "layer", "?") for row in kept))
+    names = in_depth(text(row, "layer", "?") for row in kept)
     units = {text(row, "layer", "?"): whole(row, "units") for row in kept}
-    return Layers(names, units, {name: _layers(own, names) for name, own in by_config(kept).items()}, notes)
+    groups = by_config(kept)
+    ends = {name: found for name, own in groups.items() if (found := _ends(own, early(names))) is not None}
+    return Layers(names, units, {name: _layers(own, names) for name, own in groups.items()}, ends, notes)
 
 
 def _layers(rows: Sequence[Row], names: Sequence[str]) -> tuple[Layer, ...]:
@@ -76,11 +101,36 @@ def _layers(rows: Sequence[Row], names: Sequence[str]) -> tuple[Layer, ...]:
     by_name = grouped(rows, lambda row: text(row, "layer", "?"))
     for name in names:
         runs = grouped(by_name.get(name, []), lambda row: text(row, "run"))
-        shares = tuple(_share(max(own, key=lambda row: whole(row, "round"))) for own in runs.values())
+        shares = tuple(_share(_last(own)) for own in runs.values())
         hits = sum(any(row.get("floor_hit") is True for row in own) for own in runs.values())
         if shares:
             found.append(Layer(name, shares, hits))
     return tuple(found)
+
+
+def _ends(rows: Sequence[Row], front: frozenset[str]) -> Ends | None:
+    """Both ends of the network, first within each run, then over runs."""
+    runs = [_shares(own) for own in grouped(rows, lambda row: text(row, "run")).values()]
+    parts = [
+        [_mean(share for name, share in of_run.items() if (name in front) is side) for of_run in runs]
+        for side in (True, False)
+    ]
+    first, rest = ([value for value in part if value is not None] for part in parts)
+    return Ends(spread(first), spread(rest)) if first and rest else None
+
+
+def _shares(rows: Sequence[Row]) -> Mapping[str, float]:
+    by_name = grouped(rows, lambda row: text(row, "layer", "?"))
+    return {name: _share(_last(own)) for name, own in by_name.items()}
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None
+
+
+def _last(rows: Sequence[Row]) -> Row:
+    return max(rows, key=lambda row: whole(row, "round"))
 
 
 def _share(row: Row) -> float:

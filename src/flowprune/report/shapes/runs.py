@@ -41,8 +41,10 @@ class Config:
         Example:
             >>> Config(1, "biased_loss", (("train.batch", "32"),)).name
             'biased loss, batch=32'
+            >>> Config(1, "fisher", (("prune.temperature", "1.0"),)).name
+            'fisher, T=1'
         """
-        fields = (f"{path.rpartition('.')[2]}={value}" for path, value in self.setting)
+        fields = (f"{_short(path)}={value.removesuffix('.0')}" for path, value in self.setting)
         return ", ".join((plain(self.measure), *fields))
 
     @property
@@ -53,6 +55,11 @@ class Config:
 
     def __str__(self) -> str:
         return self.name if self.dense else f"{self.name} ({cut_in(self.rounds)})"
+
+
+def _short(path: str) -> str:
+    last = path.rpartition(".")[2]
+    return "T" if last == "temperature" else last
 
 
 def config(row: Row) -> Config:

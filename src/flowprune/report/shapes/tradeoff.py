@@ -71,10 +71,10 @@ def tradeoff(rows: Sequence[Row]) -> Tradeoff | None:
 
 
 def _size(rows: Sequence[Row]) -> str:
-    """What counts as size: parameters, or those that are not zero where masks left all of them in place."""
+    """What counts as size: parameters, or those that are not zero where masks left many zeros in place."""
     pruned = [row for row in rows if text(row, "measure", "dense") != "dense"]
-    masked = bool(pruned) and all(number(r, "parameters") == number(r, "parameters_dense") for r in pruned)
-    return "nonzeros" if masked and recorded(pruned, "nonzeros") else "parameters"
+    sizes = [(number(row, "nonzeros"), number(row, "parameters")) for row in pruned]
+    return "nonzeros" if any(a is not None and b is not None and a < 0.9 * b for a, b in sizes) else "parameters"
 
 
 def _axis(rows: Sequence[Row], key: str, title: str) -> tuple[Axis, tuple[str, ...]]:
