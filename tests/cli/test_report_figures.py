@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from flowprune.cli.main import application
-from flowprune.cli.missing import filters, missing
+from flowprune.cli.missing import filters
 from flowprune.cli.results import print_results
 from flowprune.cli.sweep import chosen
 from flowprune.experiments.archive import Archive
@@ -18,6 +18,7 @@ from flowprune.experiments.folder import open_folder
 from flowprune.experiments.spec import override
 from flowprune.experiments.store import records
 from flowprune.experiments.studies import STUDIES
+from flowprune.experiments.study import unanswered
 from flowprune.report.figures import FIGURES
 from flowprune.report.tables import TABLES
 
@@ -43,7 +44,7 @@ def stored(root, spec, accuracy=0.5, **more):
         folder.rows.append({"kind": "cut", "round": 1, "epoch": 1, "units_before": 8, "units_after": 2})
         folder.rows.append({"kind": "layer", "round": 1, "layer": "conv", "units": 8, "kept": 2})
     else:
-        units = {"layers": ["conv"], "units": [4], "first": [1.0, 2.0, 3.0, 4.0], "second": [1.0, 2.0, 4.0, 3.0]}
+        units = {"layers": ["conv"], "sizes": [4], "first": [1.0, 2.0, 3.0, 4.0], "second": [1.0, 2.0, 4.0, 3.0]}
         folder.rows.append({"kind": "scatter", "epoch": 0, "temperature": 1.0, **units, "spearman": 0.8})
     folder.rows.append({"kind": "result", "test_accuracy_final": accuracy, "parameters": 100, **more})
     folder.finish()
@@ -93,9 +94,9 @@ def test_nothing_is_said_to_be_missing_where_nothing_is(tmp_path):
 def test_a_run_on_another_device_is_there(tmp_path):
     elsewhere = [override(spec, {"device": "cuda", "threads": 2}) for spec in STUDIES["demo"].specs]
     pruned = FIGURES["layers"].needs.of(STUDIES["demo"].specs)
-    assert missing(pruned, elsewhere) == ()
+    assert unanswered(pruned, elsewhere) == ()
     slower = [override(spec, {"train.batch": 32}) for spec in STUDIES["demo"].specs]
-    assert missing(pruned, slower) == pruned
+    assert unanswered(pruned, slower) == pruned
     assert len(pruned) == 30
 
 

@@ -104,6 +104,14 @@ def test_settings_name_what_no_column_tells():
     assert telling.settings([TINY, override(TINY, {"name": "other", "train.batch": 8})])[1] == {"train.batch": 8}
 
 
+def test_a_scoring_temperature_is_told_where_it_is_not_the_published_one():
+    grasp = override(TINY, {"prune.measure": "gradient_norm_increase", "prune.temperature": "published"})
+    own, one = override(grasp, {"prune.temperature": None}), override(grasp, {"prune.temperature": 1.0})
+    loss = override(TINY, {"prune.measure": "loss_preservation", "prune.temperature": "published"})
+    told = telling.settings([grasp, own, one, loss, override(loss, {"prune.temperature": None})])
+    assert told == [{}, {"prune.temperature": "of training"}, {"prune.temperature": 1.0}, {}, {}]
+
+
 def test_a_damaged_spec_does_not_block_the_demo(tmp_path):
     own = open_folder(demo.specs()[4], tmp_path, print)
     (own.path / "spec.json").write_text("{")

@@ -46,6 +46,7 @@ def waiting_for(event, latest="auto", **options):
 def test_nothing_is_cut_before_the_event_and_the_rounds_follow_it(tmp_path):
     folder = run(waiting_for("after", looks=3), tmp_path, listen=lambda _: None)
     assert [(row["epoch"], row["fired"]) for row in of(folder, "look")] == [(1, False), (2, False), (3, True)]
+    assert {row["event"] for row in of(folder, "look")} == {"after"}
     assert [row["epoch"] for row in of(folder, "cut")] == [3, 4]
 
 

@@ -87,7 +87,7 @@ def scatter(rng, epoch, temperature):
     count = sum(LAYERS.values())
     first = [rng.choice((-1, 1)) * 10 ** rng.uniform(-5, -1) for _ in range(count)]
     second = [value * rng.uniform(0.5, 2) * (1 if temperature < 100 else -1) for value in first]
-    units = {"layers": list(LAYERS), "units": list(LAYERS.values()), "first": first, "second": second}
+    units = {"layers": list(LAYERS), "sizes": list(LAYERS.values()), "first": first, "second": second}
     found = {"pearson": 0.8, "spearman": 0.9 + rng.gauss(0, 0.01)}
     return {"kind": "scatter", "epoch": epoch, "temperature": temperature, **units, **found}
 

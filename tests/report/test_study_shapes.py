@@ -125,7 +125,7 @@ def scatter(count, *, seed=0, layers=("a.0", "a.1", "a.2"), **more):
     units = [count - 2, 1, 1]
     about = {"kind": "scatter", "measure": "dense", "seed": seed, "run": str(seed), "epoch": 0, "temperature": 1.0}
     values = {"first": [float(i) for i in range(count)], "second": [-float(i) for i in range(count)]}
-    return {**about, "layers": list(layers), "units": units, **values, "spearman": 0.5, "pearson": 0.25, **more}
+    return {**about, "layers": list(layers), "sizes": units, **values, "spearman": 0.5, "pearson": 0.25, **more}
 
 
 def test_units_are_those_of_one_seed_and_evenly_spread():
@@ -146,7 +146,7 @@ def test_early_units_are_those_of_the_first_third_of_the_layers_by_depth():
 
 
 def test_rows_of_units_that_do_not_fit_are_told():
-    found = orders([scatter(4), scatter(4, seed=1, first=[1.0, NAN, 2.0, 3.0]), scatter(4, seed=2, units=[1, 1])])
+    found = orders([scatter(4), scatter(4, seed=1, first=[1.0, NAN, 2.0, 3.0]), scatter(4, seed=2, sizes=[1, 1])])
     assert found.notes == ("2 scatter rows were left out: values are missing or not finite.",)
     assert orders([scatter(4, second=[])]) is None
 
@@ -170,14 +170,6 @@ def test_both_ends_of_a_network_are_means_over_layers_and_runs():
     assert (ends.early.mean, ends.rest.mean) == pytest.approx((0.2, (0.7 + 0.3) / 2))
     assert ends.early.std == pytest.approx(math.sqrt(0.02))
     assert layers(rows[:2]).ends == {}  # two layers have no first third
-
-
-def test_numbers_that_a_reader_of_mixed_rows_gives_as_text_are_numbers():
-    """Where one kind of row holds a list under a key, DuckDB reads the numbers of the others as text."""
-    row = {"kind": "layer", "run": "r", "measure": "magnitude", "rounds": 1, "round": 1, "layer": "a", "kept": 4}
-    assert layers([{**row, "units": "16"}]).units == {"a": 16}
-    (moment,) = orders([scatter(4, units="[2, 1, 1]")]).moments
-    assert len(moment.points) == 4
 
 
 def test_variants_of_the_gradient_norm_are_told_by_their_temperature():

@@ -29,6 +29,8 @@ def test_each_form_offers_what_it_says():
     writing = {"stem.weight", *(f"layers.{i}.conv2.weight" for i in range(5)), "layers.2.shortcut.0.weight"}
     assert set(sizes["masked"]) == first | writing
     assert sizes["masked"]["layers.0.conv2.weight"] == 6
+    inside = [f"layers.{i}.conv{j}.weight" for i in (0, 1) for j in (1, 2)]
+    assert list(sizes["masked"])[:5] == ["stem.weight", *inside]  # in order of execution
     assert sizes["masked"]["layers.2.shortcut.0.weight"] == 8
 
 

@@ -41,32 +41,19 @@ def shown(study: Study, asked: Sequence[Needs]) -> tuple[Spec, ...]:
     return tuple({spec.run_id: spec for needs in asked for spec in needs.of(study.specs)}.values())
 
 
-def missing(wanted: Sequence[Spec], found: Sequence[Spec]) -> tuple[Spec, ...]:
-    """The runs that are not among those found.
-
-    A run that was done on another device, by other threads or in another form of execution is there.
-    """
-    there = {_same(spec) for spec in found}
-    return tuple(spec for spec in wanted if _same(spec) not in there)
-
-
-def _same(spec: Spec) -> str:
-    from flowprune.experiments.settings import ExecutionSpec
-
-    return spec.model_copy(update={"device": "cpu", "threads": 1, "execution": ExecutionSpec()}).run_id
-
-
 def report_missing(study: Study, asked: Sequence[Needs], runs: Path, say: Callable[[str], None]) -> None:
     """Say which cells are missing, with their seeds, and by which commands they are made; nothing where none is."""
+    from flowprune.experiments.study import unanswered
+
     found, whole = finished(runs), shown(study, asked)
-    wanted = missing(whole, found)
+    wanted = unanswered(whole, found)
     if not whole:
         fields = " or ".join(dict.fromkeys(needs.field or needs.kind for needs in asked))
         say(f"The study {study.name!r} has no run that records this: none sets {fields}.")
     if not wanted:
         return
     known = {spec.run_id for spec in wanted}
-    others = [spec for spec in study.missing({spec.run_id for spec in found}) if spec.run_id not in known]
+    others = [spec for spec in study.missing(found) if spec.run_id not in known]
     say(f"{len(wanted)} of {len(whole)} runs of the study {study.name!r} are missing:")
     for line in _lines(study, wanted, others, runs):
         say(line)

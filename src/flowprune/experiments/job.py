@@ -178,7 +178,8 @@ class _Job:
         agreement = self.spec.record.agreement
         if epoch == self.spec.first_cut and agreement:
             self._write(agreement_rows(self.parts, agreement, epoch, sparsity=plan.sparsity))
-        self._write(recording.cut_rows(self.parts, self.pruner, epoch, turn=self.rounds + 1))
+        turn, event = self.rounds + 1, plan.when
+        self._write(recording.cut_rows(self.parts, self.pruner, epoch, turn=turn, event=event))
         if self.pruner.waiting:
             return False
         self.rounds, self.cut_at = self.rounds + 1, epoch

@@ -73,18 +73,19 @@ def training_flow_row(change: StepChange, epoch: int) -> Row:
     return {"kind": "training_flow", "epoch": epoch, **asdict(change)}
 
 
-def cut_rows(parts: Parts, pruner: Pruner, epoch: int, *, turn: int) -> Iterator[Row]:
+def cut_rows(parts: Parts, pruner: Pruner, epoch: int, *, turn: int, event: str | None = None) -> Iterator[Row]:
     """Cut once, and tell: kind="cut" with predicted (E6, E7) and measured changes, kind="layer" for each layer.
 
     The measured changes are those of the masked model: removing a channel takes its gradient entries away too,
-    which E7 does not speak of. What is predicted is what the pruner observes.
+    which E7 does not speak of. What is predicted is what the pruner observes. ``event`` names what the first cut waits
+    for.
     """
     batches = parts.scoring(turn)
     uncut = deepcopy(parts.model) if pruner.rule.observe else None
     waited = pruner.waiting
     cut = pruner.step(batches)
     if waited and pruner.event is not None:
-        yield look_row(pruner.event, epoch)
+        yield look_row(pruner.event, epoch, name=event or pruner.event.name)
     if cut is None or pruner.masks is None:
         return
     changes = {} if uncut is None else _changes(parts, cut, uncut, batches)
@@ -92,13 +93,13 @@ def cut_rows(parts: Parts, pruner: Pruner, epoch: int, *, turn: int) -> Iterator
     yield from _layer_rows(cut, pruner.masks)
 
 
-def look_row(event: Event, epoch: int) -> Row:
+def look_row(event: Event, epoch: int, *, name: str) -> Row:
     """kind="look": what the event that the first cut waits for made of the network after an epoch."""
     value, threshold, fired = event.readings[-1]
     return {
         "kind": "look",
         "epoch": epoch,
-        "event": event.name,
+        "event": name,
         "value": value,
         "threshold": threshold,
         "fired": fired,

@@ -34,8 +34,21 @@ class Study:
 
     def missing(self, found: Iterable[Spec]) -> tuple[Spec, ...]:
         """The runs whose question none of those found answers, on whichever machine."""
-        answered = {spec.question for spec in found}
-        return tuple(spec for spec in self.specs if spec.question not in answered)
+        return unanswered(self.specs, found)
+
+
+def unanswered(wanted: Iterable[Spec], found: Iterable[Spec]) -> tuple[Spec, ...]:
+    """The specs whose question none of those found answers; one run on another machine or in half precision does.
+
+    Example:
+        >>> from flowprune.experiments.spec import override, parse
+        >>> base = parse({"model": {"name": "mlp"}, "data": {"name": "digits"}})
+        >>> elsewhere = override(base, {"device": "cuda"})
+        >>> [spec.seed for spec in unanswered([base, override(base, {"seed": 1})], [elsewhere])]
+        [1]
+    """
+    answered = {spec.question for spec in found}
+    return tuple(spec for spec in wanted if spec.question not in answered)
 
 
 def cells(specs: Iterable[Spec]) -> dict[str, tuple[int, ...]]:

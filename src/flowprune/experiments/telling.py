@@ -9,6 +9,7 @@ from typing import Final, cast
 from flowprune.core.errors import unknown
 from flowprune.experiments.settings import PruneSpec
 from flowprune.experiments.spec import Spec
+from flowprune.measures.index import MEASURES
 
 Flat = Mapping[str, object]
 
@@ -23,6 +24,7 @@ COLUMN_FIELDS: Final = (
     "data.name",
 )
 """Fields that have a column of their own in every table (a dense run is the measure ``"dense"``), or are its seeds."""
+TEMPERATURE: Final = "prune.temperature"
 QUIET: Final = ("name", "record")
 """Fields that change no number that is compared."""
 _MAPPINGS = ("model.options", "data.options", "train.milestones", "prune.when_options")
@@ -33,7 +35,7 @@ def settings(specs: Sequence[Spec]) -> list[dict[str, object]]:
 
     Peers have the model and the data set in common and, where it is about how they prune, the sparsity and the kind of
     units. ``name`` and what is recorded, which change no number, are told only of runs that differ in nothing else; a
-    scoring temperature is told only where it is a number of its own.
+    scoring temperature is told only where it is not the one published for the measure.
 
     Example:
         >>> from flowprune.experiments.spec import override, parse
@@ -121,8 +123,12 @@ def _visible(paths: Iterable[str], hidden: Sequence[str]) -> list[str]:
 def _told(fields: Flat, paths: Iterable[str]) -> dict[str, object]:
     there = (path for path in paths if path in fields or path.startswith(_MAPPINGS))
     found = {path: fields.get(path) for path in there}
-    if not isinstance(found.get("prune.temperature", 0.0), float | int):
-        del found["prune.temperature"]
+    if TEMPERATURE in found and not isinstance(found[TEMPERATURE], float):
+        own = MEASURES[str(fields["prune.measure"])].temperature
+        if found[TEMPERATURE] is None and own is not None:
+            found[TEMPERATURE] = "of training"
+        else:
+            del found[TEMPERATURE]
     return found
 
 

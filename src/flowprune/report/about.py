@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flowprune.measures.index import MEASURES
 from flowprune.report.values import Row, number, text
-
-PUBLISHED = {"gradient_norm_increase": 200.0, "gradient_norm_preservation": 1.0}
-"""The temperatures that ``prune.temperature = "published"`` stands for; other measures keep the objective's."""
 
 
 def about(spec: Mapping[str, object]) -> Row:
@@ -21,12 +19,11 @@ def about(spec: Mapping[str, object]) -> Row:
     """
     if "prune.measure" not in spec:
         return {}
-    own = number(spec, "objective.temperature")
-    asked = text(spec, "prune.temperature")
-    published = PUBLISHED.get(text(spec, "prune.measure"), own) if asked == "published" else own
-    told = number(spec, "prune.temperature")
+    told, own = number(spec, "prune.temperature"), number(spec, "objective.temperature")
+    if told is None and text(spec, "prune.temperature") == "published":
+        told = MEASURES[text(spec, "prune.measure")].temperature
     found = {
-        "scored_at": published if told is None else told,
+        "scored_at": own if told is None else told,
         "when": spec.get("prune.when"),
         "residual": spec.get("prune.residual"),
     }

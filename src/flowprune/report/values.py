@@ -14,39 +14,24 @@ Row = Mapping[str, object]
 def number(row: Row, key: str) -> float | None:
     """The finite number under ``key``, or None where it is absent, NaN, infinite or no number.
 
-    Where one kind of row holds a list under a key and another a number, a reader of all of them gets both as text
-    (JSON): such a number is one still.
-
     Example:
         >>> number({"loss": 2}, "loss"), number({"loss": float("nan")}, "loss"), number({}, "loss")
         (2.0, None, None)
-        >>> number({"units": "16"}, "units"), number({"units": "[16, 32]"}, "units")
-        (16.0, None)
     """
-    value = _plain(row.get(key))
+    value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def _plain(value: object) -> object:
-    """A value, or what its text says where that is JSON."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
 
 
 def several(row: Row, key: str) -> list[float]:
     """The numbers of the list under ``key``; empty where there is none, or one of them is not finite.
 
     Example:
-        >>> several({"first": [1, 2.5]}, "first"), several({"units": "[16, 32]"}, "units"), several({}, "first")
-        ([1.0, 2.5], [16.0, 32.0], [])
+        >>> several({"first": [1, 2.5]}, "first"), several({}, "first")
+        ([1.0, 2.5], [])
     """
-    value = _plain(row.get(key))
+    value = row.get(key)
     if not isinstance(value, list):
         return []
     found = [number({key: each}, key) for each in cast("list[object]", value)]
@@ -60,7 +45,7 @@ def words(row: Row, key: str) -> tuple[str, ...]:
         >>> words({"layers": ["stem", "head"]}, "layers")
         ('stem', 'head')
     """
-    value = _plain(row.get(key))
+    value = row.get(key)
     return tuple(str(each) for each in cast("list[object]", value)) if isinstance(value, list) else ()
 
 

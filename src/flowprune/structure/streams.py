@@ -39,7 +39,8 @@ def masked(found: Trace) -> Layout:
             layout[name] = group
         else:
             layout.update({maker.name: branch(group, maker, found.owned.get(maker.name, ())) for maker in makers})
-    return layout
+    order = {name: number for number, name in enumerate(found.producers)}  # of execution
+    return {name: layout[name] for name in sorted(layout, key=lambda name: order.get(name, len(order)))}
 
 
 RESIDUAL: Final[Mapping[str, Form]] = {"coupled": coupled, "inner": inner, "masked": masked}

@@ -98,8 +98,8 @@ def variant(config: Config, rows: Sequence[Row]) -> Variant:
         >>> variant(Config(1, INCREASE), [{"scored_at": 200.0}]).temperature
         200.0
     """
-    told = dict(config.setting).get(TEMPERATURE)
-    if told is not None:
-        return Variant(config, number({"T": told}, "T"))
+    told = dict(config.setting).get(TEMPERATURE, "")
+    if told.replace(".", "", 1).isdigit():
+        return Variant(config, float(told))
     scored = {value for row in rows if (value := number(row, "scored_at")) is not None}
     return Variant(config, scored.pop() if len(scored) == 1 else None)

@@ -61,7 +61,7 @@ def orders(rows: Sequence[Row]) -> Orders | None:
 
     Example:
         >>> row = {"kind": "scatter", "measure": "dense", "epoch": 0, "temperature": 1.0, "layers": ["a"],
-        ...        "units": [3], "first": [1.0, 2.0, 3.0], "second": [2.0, 4.0, 6.0]}
+        ...        "sizes": [3], "first": [1.0, 2.0, 3.0], "second": [2.0, 4.0, 6.0]}
         >>> found = orders([{**row, "seed": s, "run": s, "spearman": r} for s, r in ((0, 1.0), (1, 0.5))])
         >>> found.moments[0].spearman.mean, len(found.moments[0].points), found.seed
         (0.75, 3, '0')
@@ -82,7 +82,7 @@ def orders(rows: Sequence[Row]) -> Orders | None:
 
 
 def _readable(row: Row) -> bool:
-    first, second, units = several(row, "first"), several(row, "second"), several(row, "units")
+    first, second, units = several(row, "first"), several(row, "second"), several(row, "sizes")
     return bool(first) and len(first) == len(second) == sum(units) and len(units) == len(words(row, "layers"))
 
 
@@ -115,7 +115,7 @@ def _points(row: Row) -> list[Point]:
     names = words(row, "layers")
     front = early(names)
     of_unit = [
-        name in front for name, count in zip(names, several(row, "units"), strict=True) for _ in range(int(count))
+        name in front for name, count in zip(names, several(row, "sizes"), strict=True) for _ in range(int(count))
     ]
     return [Point(*each) for each in zip(several(row, "first"), several(row, "second"), of_unit, strict=True)]
 
