@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowprune.experiments import Spec
 
 ROOT = Path(__file__).parents[1]
 STORED = ROOT / "results"
@@ -121,6 +127,97 @@ def costs() -> str:
     return "\n".join(text) + f"\n\n{note} One thread. {'; '.join(sorted(processors))}.\n"
 
 
+SMALL = "lubana2021_small"
+SHOWN = {
+    "correlation": "Magnitude and loss preservation agree more as training goes on",
+    "orders": "First against second order, filter by filter",
+    "convergence": "Training and test accuracy after the cuts",
+    "gradient_norm": "Increasing or preserving the gradient norm",
+    "layers": "What is left of each layer",
+    "training_flow": "The norm over the optimizer's own steps",
+    "cuts": "What a cut was predicted to change",
+}
+"""Figures of VGG-13 on CIFAR-10 that stand in docs/reproduction.md."""
+
+
+def reproduction() -> str:
+    """docs/reproduction.md: what the founding paper says, held against the stored rows of the small study."""
+    from flowprune.experiments.archive import Archive
+    from flowprune.experiments.studies import STUDIES
+    from flowprune.report.reproduction import markdown
+    from flowprune.report.tables import TABLES
+
+    rows = rows_of(SMALL)
+    if not rows:
+        return ""
+    study = STUDIES[SMALL]
+    records = Archive(STORED / SMALL).records
+    missing = study.missing([record.spec for record in records])
+    text = [HEAD.format(title=study.title, there=len(study.specs) - len(missing), all=len(study.specs))]
+    if missing:
+        text += [absent(missing), ""]
+    text += ["## Claims", "", markdown(rows).replace("\n## ", "\n### ")]
+    for name, title in (("accuracy", "Table 1"), ("gradient_norm", "Gradient norm"), ("sizes", "Sizes")):
+        table = TABLES[name].of(rows)
+        if table is not None:
+            text += [f"## {title}", "", table.markdown(), ""]
+    text += ["## Figures", "", "VGG-13 at a quarter of its width on CIFAR-10; each is one command, as above.", ""]
+    for name, title in SHOWN.items():
+        text += [f"![{title}](images/reproduction-{name}.png)", ""]
+    environments = sorted({(str(r.environment["processor"]), str(r.environment["torch"])) for r in records})
+    hardware = "; ".join(f"{processor}, torch {torch}" for processor, torch in environments)
+    return "\n".join([*text, f"Hardware: {hardware}; one thread a run."]) + "\n"
+
+
+def place(spec: Spec) -> str:
+    """Where a run belongs: the model, the data, and what is cut where that is not channels."""
+    weights = spec.prune is not None and spec.prune.granularity == "weights"
+    return f"{spec.model.name} on {spec.data.name}{', weights' if weights else ''}"
+
+
+def absent(missing: Sequence[Spec]) -> str:
+    """A sentence that counts the runs still to be made, by model, data and what is cut."""
+    counts = Counter(place(spec) for spec in missing)
+    return "Still to be made, by the same command:\n\n" + "\n".join(f"- {name}: {n}" for name, n in counts.items())
+
+
+HEAD = """# The founding paper, reproduced in small
+
+*{title}.*
+
+Generated from the rows in results/lubana2021_small ({there} of {all} runs are there); each row carries
+its spec, its seed, versions and hardware. Made by
+
+    flowprune sweep --study lubana2021_small --data-dir data --runs runs/small
+    flowprune collect runs/small --into results/lubana2021_small
+    python docs/generate.py
+
+and each figure below by `flowprune report results/lubana2021_small --figure NAME`.
+
+**How to read it.** The paper's own accuracies are no targets here: images, widths and epochs are a tenth, a quarter
+and a fifth of its own. What is held against the rows are its statements: which measure does better, what grows and
+what settles. Each has a statistic that is positive where the statement holds, computed seed by seed; it *holds* where
+the whole 95 % interval over the seeds (Student's t, n = 3) is above zero, *does not hold* where it is below, and is
+*undecided* otherwise. With three seeds an interval is more than four standard errors wide either way: undecided is the
+common case, and many intervals are looked at, so one in twenty is expected on the wrong side. "Does not hold" is a
+statement about this setting.
+"""
+
+
+def reproduction_images() -> None:
+    """The figures of docs/reproduction.md."""
+    from flowprune.report import write_figure
+
+    wanted = {"model": "vgg13", "dataset": "cifar10"}
+    rows = [
+        row
+        for row in rows_of(SMALL)
+        if all(row.get(key) == value for key, value in wanted.items()) and row.get("granularity") != "weights"
+    ]
+    for name in SHOWN if rows else ():
+        write_figure(rows, name, IMAGES / f"reproduction-{name}.png")
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The text with what stands between the markers of this name replaced."""
     pattern = rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)"
@@ -139,6 +236,9 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     if rows_of("demo"):
         write_figure(rows_of("demo"), "accuracy", IMAGES / "demo.png")
+    reproduction_images()
+    if text := reproduction():
+        (ROOT / "docs" / "reproduction.md").write_text(text)
     path = ROOT / "README.md"
     path.write_text(readme(path.read_text()))
 

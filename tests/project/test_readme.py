@@ -27,13 +27,23 @@ def test_the_first_screen_gives_both_commands() -> None:
     assert any(line.startswith("make test") for line in first)
 
 
-def test_the_generated_sections_are_what_the_stored_rows_give() -> None:
+def generator():
     spec = importlib.util.spec_from_file_location("generate", README.parent / "docs" / "generate.py")
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_generated_sections_are_what_the_stored_rows_give() -> None:
     text = README.read_text()
     assert "±" in text
-    assert generate.readme(text) == text
+    assert generator().readme(text) == text
+
+
+def test_the_reproduction_is_what_the_stored_rows_give() -> None:
+    text = (README.parent / "docs" / "reproduction.md").read_text()
+    assert "undecided" in text
+    assert generator().reproduction() == text
 
 
 def test_every_command_line_of_the_readme_is_understood() -> None:
