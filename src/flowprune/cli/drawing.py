@@ -67,7 +67,7 @@ def draw(evidence: Evidence, name: str, out: Path | None) -> None:
     picture, table = wanted(name, out)
     if picture:
         for each in write_figures(evidence.rows, name, out or Path(f"{name}.svg")):
-            typer.echo(f"Figure: {each.path} ({each.study})", err=table)
+            typer.echo(f"Figure: {each.path} ({each.comparison})", err=table)
             for words in (each.sentence, *each.notes):
                 typer.echo(f"  {words}", err=table)
     if table and out is None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowprune.report.cells import COLUMNS, cells, conditions
+from flowprune.report.comparisons import comparisons
 from flowprune.report.results import UNIT, table
-from flowprune.report.studies import studies
 from flowprune.report.values import Row, kind
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table of :func:`~flowprune.report.results.table` as GitHub Markdown, one table for each study.
+    """The table of :func:`~flowprune.report.results.table` as GitHub Markdown, one table for each comparison.
 
     Example:
         >>> row = {"kind": "result", "dataset": "digits", "model": "small", "measure": "dense", "seed": 0,
@@ -19,10 +19,12 @@ def markdown(rows: Sequence[Row]) -> str:
         >>> print(markdown([row]).splitlines()[4][:73])
         | dense | – | 1 | 97.50 (n = 1) | not recorded | the reference | 61.5 k |
     """
-    return "\n\n".join(_study(study.title, study.rows) for study in studies(kind(rows, "result")))
+    return "\n\n".join(
+        _comparison(comparison.title, comparison.rows) for comparison in comparisons(kind(rows, "result"))
+    )
 
 
-def _study(title: str, rows: Sequence[Row]) -> str:
+def _comparison(title: str, rows: Sequence[Row]) -> str:
     results = table(rows)
     numeric = range(1, len(COLUMNS))
     rule = ["---:" if index in numeric else "---" for index in range(len(COLUMNS))]

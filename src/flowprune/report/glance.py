@@ -1,4 +1,4 @@
-"""The few numbers that stand at the head of a study."""
+"""The few numbers that stand at the head of a comparison."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flowprune.report import setting, verified
 from flowprune.report.cells import COLUMNS, NOT_RECORDED, Cell, cells, conditions, shown
+from flowprune.report.comparisons import Comparison, comparisons
 from flowprune.report.evidence import Evidence, load
 from flowprune.report.figures import FIGURES
 from flowprune.report.figures.svg import inline
 from flowprune.report.glance import Tile, glance
 from flowprune.report.results import UNIT, Result, table
 from flowprune.report.shapes.runs import by_config
-from flowprune.report.studies import Study, studies
 from flowprune.report.tables import TABLES
 from flowprune.report.tables.grid import Grid
 from flowprune.report.theme import COLOURS
@@ -64,7 +64,7 @@ class Plate:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One study on the page; ``absent``: titles of the figures for which nothing was recorded."""
+    """One comparison on the page; ``absent``: titles of the figures for which nothing was recorded."""
 
     title: str
     tiles: tuple[Tile, ...]
@@ -93,8 +93,8 @@ def write(runs: Path, out: Path, *, title: str | None = None) -> Path:
 
 def render(evidence: Evidence, *, title: str | None = None) -> str:
     """The page as text. Pure: reads nothing but its argument and the template."""
-    found = studies(evidence.rows)
-    chapters = [_chapter(study, index, first=_first(found, index)) for index, study in enumerate(found)]
+    found = comparisons(evidence.rows)
+    chapters = [_chapter(comparison, index, first=_first(found, index)) for index, comparison in enumerate(found)]
     seconds = verified.seconds(evidence.rows)
     return TEMPLATES.get_template("report.html.j2").render(
         title=title or _title(chapters),
@@ -115,23 +115,23 @@ def render(evidence: Evidence, *, title: str | None = None) -> str:
 
 
 def _title(chapters: Sequence[Chapter]) -> str:
-    return chapters[0].title if len(chapters) == 1 else f"{len(chapters)} studies of early pruning"
+    return chapters[0].title if len(chapters) == 1 else f"{len(chapters)} comparisons of early pruning"
 
 
-def _first(found: Sequence[Study], index: int) -> bool:
-    """Whether no study before this one has its model and data set: what dense runs alone tell is shown once."""
+def _first(found: Sequence[Comparison], index: int) -> bool:
+    """Whether no comparison before this one has its model and data set: what dense runs alone tell is shown once."""
     where = (found[index].model, found[index].dataset)
-    return all((study.model, study.dataset) != where for study in found[:index])
+    return all((comparison.model, comparison.dataset) != where for comparison in found[:index])
 
 
-def _chapter(study: Study, index: int, *, first: bool) -> Chapter:
-    results = table(study.rows)
+def _chapter(comparison: Comparison, index: int, *, first: bool) -> Chapter:
+    results = table(comparison.rows)
     body = [cells(result) for result in results]
     columns = shown(body)
     names = [name for name in FIGURES if first or FIGURES[name].needs.runs != "dense"]
-    plates = {name: _plate(study, name, f"s{index}-{name}") for name in names}
+    plates = {name: _plate(comparison, name, f"s{index}-{name}") for name in names}
     return Chapter(
-        title=study.title,
+        title=comparison.title,
         tiles=glance(results),
         columns=tuple(COLUMNS[index] for index in columns),
         lines=tuple((each, tuple(line[i] for i in columns)) for each, line in zip(results, body, strict=True)),
@@ -141,9 +141,9 @@ def _chapter(study: Study, index: int, *, first: bool) -> Chapter:
     )
 
 
-def _plate(study: Study, name: str, prefix: str) -> Plate | None:
+def _plate(comparison: Comparison, name: str, prefix: str) -> Plate | None:
     picture = FIGURES[name]
-    drawn = picture.of(study.rows)
+    drawn = picture.of(comparison.rows)
     if drawn is None:
         return None
     alt = f"{picture.title}. {drawn.sentence}"
@@ -159,17 +159,17 @@ def _plate(study: Study, name: str, prefix: str) -> Plate | None:
 
 
 def _grids(rows: Sequence[Row]) -> list[tuple[str, Grid]]:
-    """The tables that span several studies, by name."""
+    """The tables that span several comparisons, by name."""
     found = [(name, TABLES[name].of(rows)) for name in TABLES]
     return [(name, grid) for name, grid in found if grid is not None and len(grid.groups) > 1]
 
 
-def _runs(found: Sequence[Study]) -> list[tuple[str, ...]]:
-    """Run id, configuration, seed, final accuracy and training time of each run, study by study."""
+def _runs(found: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    """Run id, configuration, seed, final accuracy and training time of each run, comparison by comparison."""
     lines: dict[tuple[str, ...], None] = {}  # dense runs come with every sparsity
-    for study in found:
-        for config, own in by_config(kind(study.rows, "result")).items():
-            where = f"{study.model} on {study.dataset}" if config.dense else study.title
+    for comparison in found:
+        for config, own in by_config(kind(comparison.rows, "result")).items():
+            where = f"{comparison.model} on {comparison.dataset}" if config.dense else comparison.title
             prefix = f"{where}: " if len(found) > 1 else ""
             for row in sorted(own, key=lambda row: number(row, "seed") or 0.0):
                 lines[_run(row, f"{prefix}{config}")] = None

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flowprune.report.comparisons import Comparison, comparisons
 from flowprune.report.shapes.runs import Config, by_config, reference
 from flowprune.report.spread import Spread, distinct, spread
-from flowprune.report.studies import Study, studies
 from flowprune.report.values import Row, kind, numbers, text
 from flowprune.report.wording import signed
 
@@ -30,7 +30,7 @@ class Result:
     """What the runs of one measure at one number of rounds, in one setting, came to.
 
     Attributes:
-        dataset, model, sparsity, granularity: The study: what share of which units was removed.
+        dataset, model, sparsity, granularity: The comparison: what share of which units was removed.
         measure, rounds: What chose the units, and in how many cuts; ``("dense", 0)`` for unpruned runs.
         setting: The other fields in which the runs read together differ, such as ``"train.batch=32"``.
         runs: How many runs, which differ in their seed alone, the means are over; ``n`` inside a :class:`Spread` may be
@@ -78,22 +78,22 @@ def table(rows: Sequence[Row]) -> list[Result]:
         >>> [(r.measure, r.rounds, round(r.final.mean, 3), r.final.n, r.verdict) for r in table(rows)]
         [('magnitude', 1, 0.85, 2, 'no dense run to compare with')]
     """
-    return [result for study in studies(kind(rows, "result")) for result in _of_study(study)]
+    return [result for comparison in comparisons(kind(rows, "result")) for result in _of_comparison(comparison)]
 
 
-def _of_study(study: Study) -> list[Result]:
-    cells = by_config(study.rows)
+def _of_comparison(comparison: Comparison) -> list[Result]:
+    cells = by_config(comparison.rows)
     dense = {each: _mean(rows, "test_accuracy_final") for each, rows in cells.items() if each.dense}
-    return [_result(study, each, rows, reference(each, dense)) for each, rows in cells.items()]
+    return [_result(comparison, each, rows, reference(each, dense)) for each, rows in cells.items()]
 
 
-def _result(study: Study, cell: Config, rows: Sequence[Row], dense: Spread | None) -> Result:
+def _result(comparison: Comparison, cell: Config, rows: Sequence[Row], dense: Spread | None) -> Result:
     final = _mean(rows, "test_accuracy_final")
     return Result(
-        dataset=study.dataset,
-        model=study.model,
-        sparsity=0.0 if cell.dense else study.sparsity,
-        granularity="" if cell.dense else study.granularity,
+        dataset=comparison.dataset,
+        model=comparison.model,
+        sparsity=0.0 if cell.dense else comparison.sparsity,
+        granularity="" if cell.dense else comparison.granularity,
         measure=cell.measure,
         rounds=cell.rounds,
         setting=cell.words,

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 from flowprune.experiments.telling import COLUMN_FIELDS
+from flowprune.report.comparisons import DENSE
 from flowprune.report.evidence import Evidence
 from flowprune.report.shapes.runs import config, grouped
-from flowprune.report.studies import DENSE
 from flowprune.report.values import Row, kind, numbers, text
 from flowprune.report.wording import duration, joined, ordered, percent, plain
 

@@ -27,7 +27,7 @@ R = TypeVar("R", bound=Noted)
 
 @dataclass(frozen=True)
 class Drawn:
-    """One figure of one study, ready to be set: ``draw`` gives it at a width."""
+    """One figure of one comparison, ready to be set: ``draw`` gives it at a width."""
 
     sentence: str
     caption: str
@@ -59,7 +59,7 @@ class Picture(Generic[R]):
         return self.title
 
     def of(self, rows: Sequence[Row]) -> Drawn | None:
-        """This figure for the rows of one study, or None where they do not carry it."""
+        """This figure for the rows of one comparison, or None where they do not carry it."""
         records = self.shape(rows)
         if records is None:
             return None

@@ -10,10 +10,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from flowprune.core.errors import invalid
+from flowprune.report.comparisons import Comparison, comparisons, only
 from flowprune.report.figures import FIGURES
 from flowprune.report.figures.sheet import Width
 from flowprune.report.figures.svg import png, svg
-from flowprune.report.studies import Study, only, studies
 from flowprune.report.values import Row
 
 SUFFIXES = (".svg", ".png")
@@ -21,19 +21,19 @@ SUFFIXES = (".svg", ".png")
 
 @dataclass(frozen=True)
 class Written:
-    """A figure that was written: where, of which study, what it shows and what it leaves out."""
+    """A figure that was written: where, of which comparison, what it shows and what it leaves out."""
 
     path: Path
-    study: str
+    comparison: str
     sentence: str
     notes: tuple[str, ...]
 
 
 def draw_figure(rows: Sequence[Row], name: str, width: Width = "wide") -> Figure:
-    """The figure ``name`` of :data:`~flowprune.report.figures.FIGURES` for the rows of one study.
+    """The figure ``name`` of :data:`~flowprune.report.figures.FIGURES` for the rows of one comparison.
 
     Raises:
-        ValueError: ``rows`` are of several studies, or carry nothing that the figure draws.
+        ValueError: ``rows`` are of several comparisons, or carry nothing that the figure draws.
         UnknownNameError: there is no such figure.
     """
     picture = FIGURES[name]
@@ -54,43 +54,43 @@ def write_figure(rows: Sequence[Row], name: str, path: Path | str, width: Width 
 
 
 def write_figures(rows: Sequence[Row], name: str, path: Path | str, width: Width = "wide") -> tuple[Written, ...]:
-    """Write a figure for each study that carries it: to ``path`` itself where there is one study, else beside it.
+    """Write a figure for each comparison that carries it: to ``path`` itself where there is one, else beside it.
 
-    With several studies, each file's name says which it is of. What dense runs alone tell is drawn once for each model
-    and data set.
+    With several comparisons, each file's name says which it is of. What dense runs alone tell is drawn once for each
+    model and data set.
 
     Raises:
-        ValueError: an ending other than ``.svg`` and ``.png``, or no study carries what the figure draws.
+        ValueError: an ending other than ``.svg`` and ``.png``, or no comparison carries what the figure draws.
         UnknownNameError: there is no such figure.
     """
     picture, path = FIGURES[name], _checked("write_figures(path=)", path)
-    found = _apart(studies(rows)) if picture.needs.runs == "dense" else list(studies(rows))
-    drawn = [(study, each) for study in found if (each := picture.of(study.rows)) is not None]
+    found = _apart(comparisons(rows)) if picture.needs.runs == "dense" else list(comparisons(rows))
+    drawn = [(comparison, each) for comparison in found if (each := picture.of(comparison.rows)) is not None]
     if not drawn:
         raise picture.needs.missing("write_figures(rows=)", _kinds(rows))
     dense = picture.needs.runs == "dense"
     written: list[Written] = []
-    for study, each in drawn:
-        own = path if len(found) == 1 else path.with_name(f"{path.stem}-{slug(study, dense=dense)}{path.suffix}")
-        where = f"{study.model} on {study.dataset}" if dense else study.title
+    for comparison, each in drawn:
+        own = path if len(found) == 1 else path.with_name(f"{path.stem}-{slug(comparison, dense=dense)}{path.suffix}")
+        where = f"{comparison.model} on {comparison.dataset}" if dense else comparison.title
         written.append(Written(_save(each.draw(width), own), where, each.sentence, each.notes))
     return tuple(written)
 
 
-def _apart(found: Sequence[Study]) -> list[Study]:
-    """The first study of each model and data set."""
-    return list({(study.model, study.dataset): study for study in reversed(found)}.values())[::-1]
+def _apart(found: Sequence[Comparison]) -> list[Comparison]:
+    """The first comparison of each model and data set."""
+    return list({(comparison.model, comparison.dataset): comparison for comparison in reversed(found)}.values())[::-1]
 
 
-def slug(study: Study, *, dense: bool = False) -> str:
-    """A study as a part of a file's name; its dense runs are those of any sparsity.
+def slug(comparison: Comparison, *, dense: bool = False) -> str:
+    """A comparison as a part of a file's name; its dense runs are those of any sparsity.
 
     Example:
-        >>> slug(Study("cifar10", "vgg13", 0.75, "channels", ())), slug(Study("my data", "a/b", 0.0, "", ()))
+        >>> slug(Comparison("cifar10", "vgg13", 0.75, "channels", ())), slug(Comparison("my data", "a/b", 0.0, "", ()))
         ('vgg13-cifar10-75-channels', 'a-b-my-data')
     """
-    removed = [] if dense or not study.sparsity else [f"{100 * study.sparsity:g}", study.granularity]
-    return re.sub(r"[^\w.]+", "-", "-".join(part for part in (study.model, study.dataset, *removed) if part))
+    removed = [] if dense or not comparison.sparsity else [f"{100 * comparison.sparsity:g}", comparison.granularity]
+    return re.sub(r"[^\w.]+", "-", "-".join(part for part in (comparison.model, comparison.dataset, *removed) if part))
 
 
 def _checked(where: str, path: Path | str) -> Path:

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flowprune.report.comparisons import Comparison, comparisons
 from flowprune.report.shapes.runs import Config, config
-from flowprune.report.studies import Study, studies
 from flowprune.report.values import Row, kind, number, text
 from flowprune.report.wording import cut_in
 
@@ -36,22 +36,22 @@ PRESERVATION = Method("gradient_norm_preservation")
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """The pruned runs of one study at one number of rounds.
+    """The pruned runs of one comparison at one number of rounds.
 
     Attributes:
-        study: Data set, model, sparsity and kind of units.
+        comparison: Data set, model, sparsity and kind of units.
         rounds: How many cuts.
         rows: Of its runs, of all measures.
     """
 
-    study: Study
+    comparison: Comparison
     rounds: int
     rows: tuple[Row, ...]
 
     @property
     def where(self) -> str:
         """In words."""
-        return f"{self.study.title}, {cut_in(self.rounds)}"
+        return f"{self.comparison.title}, {cut_in(self.rounds)}"
 
     def of(self, method: Method, name: str) -> dict[str, list[Row]]:
         """The rows of a kind of the runs of a method, by seed."""
@@ -68,15 +68,15 @@ class Cell:
 
 
 def cells(rows: Sequence[Row]) -> list[Cell]:
-    """Every study at every number of rounds."""
+    """Every comparison at every number of rounds."""
     found: list[Cell] = []
-    for study in studies(rows):
+    for comparison in comparisons(rows):
         by_rounds: dict[int, list[Row]] = {}
-        for row in study.rows:
+        for row in comparison.rows:
             each = config(row)
             if not each.dense:
                 by_rounds.setdefault(each.rounds, []).append(row)
-        found += [Cell(study, rounds, tuple(own)) for rounds, own in sorted(by_rounds.items())]
+        found += [Cell(comparison, rounds, tuple(own)) for rounds, own in sorted(by_rounds.items())]
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from flowprune.report.studies import DENSE
+from flowprune.report.comparisons import DENSE
 from flowprune.report.values import Row, setting, text, whole
 from flowprune.report.wording import cut_in, ordered, plain
 

@@ -1,4 +1,4 @@
-"""The tables over several studies, by name, in the order of the report. A new table is a file here and a line."""
+"""The tables over several comparisons, by name, in the order of the report. A new table is a file here and a line."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from flowprune.report.comparisons import DENSE, Comparison, comparisons
 from flowprune.report.needs import Needs
 from flowprune.report.shapes.runs import Config, all_rounds, by_config
 from flowprune.report.spread import Spread, distinct, spread
-from flowprune.report.studies import DENSE, Study, studies
 from flowprune.report.tables.grid import MISSING, NEAR, Cell, Grid, Table, accuracy_cell, seeds
 from flowprune.report.values import Row, kind, numbers
 from flowprune.report.wording import ordered, percent
@@ -48,7 +48,8 @@ def accuracy(rows: Sequence[Row]) -> Grid | None:
         ['mlp', 'digits', '75 %', '1', '–', '**90.50 ± 0.71**', '80.50 ± 0.71']
     """
     found = sorted(
-        (line for study in studies(kind(rows, "result")) for line in _lines(study)), key=lambda line: line.key
+        (line for comparison in comparisons(kind(rows, "result")) for line in _lines(comparison)),
+        key=lambda line: line.key,
     )
     if not found:
         return None
@@ -71,16 +72,16 @@ def _columns(found: Iterable[Config]) -> tuple[Config, ...]:
     return tuple(sorted(names, key=lambda column: (order.index(column.measure), column.setting)))
 
 
-def _lines(study: Study) -> list[Line]:
+def _lines(comparison: Comparison) -> list[Line]:
     """A line for each number of rounds, the dense runs in each; one of dense runs alone where nothing was pruned."""
     values = {
         config: spread(found)
-        for config, own in by_config(study.rows).items()
+        for config, own in by_config(comparison.rows).items()
         if (found := numbers(own, "test_accuracy_final"))
     }
     dense = {config: value for config, value in values.items() if config.dense}
     rounds = all_rounds(values) or ((0,) if dense else ())
-    share = removed(study.sparsity, study.granularity)
+    share = removed(comparison.sparsity, comparison.granularity)
     # A column holds a measure at any number of rounds: the rounds are the line's.
     pruned = {
         n: {
@@ -90,7 +91,7 @@ def _lines(study: Study) -> list[Line]:
         }
         for n in rounds
     }
-    return [Line((study.model, study.dataset, share, n), dense, pruned[n]) for n in rounds]
+    return [Line((comparison.model, comparison.dataset, share, n), dense, pruned[n]) for n in rounds]
 
 
 def removed(sparsity: float, granularity: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flowprune.report.comparisons import Comparison, comparisons
 from flowprune.report.needs import Needs
 from flowprune.report.results import verdict
 from flowprune.report.shapes.gradient_norm import INCREASE, MEASURES, PRESERVATION, Variant, variant
 from flowprune.report.shapes.runs import by_config
 from flowprune.report.spread import Spread, spread
-from flowprune.report.studies import Study, studies
 from flowprune.report.tables.accuracy import removed
 from flowprune.report.tables.grid import MISSING, Cell, Grid, Table, accuracy_cell, seeds
 from flowprune.report.values import Row, kind, numbers, text
@@ -33,8 +33,8 @@ def gradient_norm(rows: Sequence[Row]) -> Grid | None:
 ['50.00 (n = 1)', '60.00 (n = 1)', '+10.0 points (spread unknown)'])
     """
     found: dict[Key, dict[Column, Spread]] = {}
-    for study in studies([row for row in kind(rows, "result") if text(row, "measure") in MEASURES]):
-        _add(found, study)
+    for comparison in comparisons([row for row in kind(rows, "result") if text(row, "measure") in MEASURES]):
+        _add(found, comparison)
     if not found:
         return None
     columns = sorted({column for values in found.values() for column in values})
@@ -51,11 +51,16 @@ def gradient_norm(rows: Sequence[Row]) -> Grid | None:
     return Grid(TITLE, names, 4, lines, note)
 
 
-def _add(found: dict[Key, dict[Column, Spread]], study: Study) -> None:
-    for config, own in by_config(study.rows).items():
+def _add(found: dict[Key, dict[Column, Spread]], comparison: Comparison) -> None:
+    for config, own in by_config(comparison.rows).items():
         values = numbers(own, "test_accuracy_final")
         if values:
-            key = (study.model, study.dataset, removed(study.sparsity, study.granularity), config.rounds)
+            key = (
+                comparison.model,
+                comparison.dataset,
+                removed(comparison.sparsity, comparison.granularity),
+                config.rounds,
+            )
             found.setdefault(key, {})[_column(variant(config, own))] = spread(values)
 
 

@@ -90,7 +90,7 @@ class Table:
     Attributes:
         title: What it is about, a few words.
         needs: What it reads, told where there is none.
-        of: Rows of any number of studies to a table; None where they carry nothing of it.
+        of: Rows of any number of comparisons to a table; None where they carry nothing of it.
     """
 
     title: str

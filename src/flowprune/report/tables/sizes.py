@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+from flowprune.report.comparisons import Comparison, comparisons
 from flowprune.report.needs import Needs
 from flowprune.report.results import UNIT
 from flowprune.report.shapes.runs import Config, all_rounds, by_config, grouped
-from flowprune.report.studies import Study, studies
 from flowprune.report.tables.accuracy import removed
 from flowprune.report.tables.grid import MISSING, Cell, Grid, Table
 from flowprune.report.values import Row, kind, number, numbers, text, whole
@@ -46,9 +46,9 @@ def sizes(rows: Sequence[Row]) -> Grid | None:
     """
     lines: list[tuple[Cell, ...]] = []
     rounds: set[int] = set()
-    for study in studies([row for row in rows if text(row, "measure") not in ("", "dense")]):
-        most = max(all_rounds(by_config(kind(study.rows, "result"))), default=0)
-        found = [line for line in _lines(study, most) if any(cell.main != MISSING for cell in line[5:])]
+    for comparison in comparisons([row for row in rows if text(row, "measure") not in ("", "dense")]):
+        most = max(all_rounds(by_config(kind(comparison.rows, "result"))), default=0)
+        found = [line for line in _lines(comparison, most) if any(cell.main != MISSING for cell in line[5:])]
         rounds |= {most} if found else set()
         lines += found
     if not lines:
@@ -66,20 +66,25 @@ def _note(rounds: Sequence[int]) -> str:
     )
 
 
-def _lines(study: Study, rounds: int) -> list[tuple[Cell, ...]]:
-    cuts = by_config(kind(study.rows, "cut"))
+def _lines(comparison: Comparison, rounds: int) -> list[tuple[Cell, ...]]:
+    cuts = by_config(kind(comparison.rows, "cut"))
     found: list[tuple[Cell, ...]] = []
-    for config, own in by_config(kind(study.rows, "result")).items():
+    for config, own in by_config(kind(comparison.rows, "result")).items():
         if config.rounds == rounds:
-            names = (Cell(study.model), Cell(study.dataset), Cell(_removed(study, own)), Cell(config.name))
+            names = (
+                Cell(comparison.model),
+                Cell(comparison.dataset),
+                Cell(_removed(comparison, own)),
+                Cell(config.name),
+            )
             found.append((*names, _units(config, cuts), *(_size(own, *keys) for keys in SIZES)))
     return found
 
 
-def _removed(study: Study, rows: Sequence[Row]) -> str:
+def _removed(comparison: Comparison, rows: Sequence[Row]) -> str:
     """What share of which units; where a stream of residuals was masked or left alone, that too."""
     forms = {text(row, "residual") for row in rows} - {"", "coupled"}
-    return ", ".join((removed(study.sparsity, study.granularity), *sorted(forms)))
+    return ", ".join((removed(comparison.sparsity, comparison.granularity), *sorted(forms)))
 
 
 def _units(config: Config, cuts: Mapping[Config, Sequence[Row]]) -> Cell:

@@ -12,7 +12,7 @@ from flowprune.report.values import Row
 
 
 def table_of(rows: Sequence[Row], name: str) -> Grid:
-    """The table ``name`` of :data:`~flowprune.report.tables.TABLES` for the rows of any number of studies.
+    """The table ``name`` of :data:`~flowprune.report.tables.TABLES` for the rows of any number of comparisons.
 
     Raises:
         ValueError: ``rows`` carry nothing of it.

@@ -1,4 +1,4 @@
-"""A study: runs that may be compared, because they share data set, model and sparsity."""
+"""A comparison: runs that may be compared, because they share data set, model and sparsity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DENSE = "dense"
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class Comparison:
     """The rows of the pruned runs at one sparsity of one kind of units, and of the dense runs they are held against."""
 
     dataset: str
@@ -29,13 +29,13 @@ class Study:
         return f"{self.model} on {self.dataset}{pruned}"
 
 
-def studies(rows: Sequence[Row]) -> tuple[Study, ...]:
-    """Sort rows into studies; the dense runs of a data set and model join each sparsity of theirs.
+def comparisons(rows: Sequence[Row]) -> tuple[Comparison, ...]:
+    """Sort rows into comparisons; the dense runs of a data set and model join each sparsity of theirs.
 
     Example:
         >>> base = {"dataset": "digits", "model": "small"}
         >>> rows = [{**base, "measure": "dense", "sparsity": 0}, {**base, "measure": "magnitude", "sparsity": 0.75}]
-        >>> [(s.sparsity, len(s.rows)) for s in studies(rows)]
+        >>> [(s.sparsity, len(s.rows)) for s in comparisons(rows)]
         [(0.75, 2)]
     """
     dense: dict[tuple[str, str], list[Row]] = {}
@@ -47,13 +47,13 @@ def studies(rows: Sequence[Row]) -> tuple[Study, ...]:
         else:
             kind = (round(number(row, "sparsity") or 0.0, 9), text(row, "granularity"))
             pruned.setdefault((*where, *kind), []).append(row)
-    found = [Study(d, m, s, g, (*dense.get((d, m), ()), *own)) for (d, m, s, g), own in sorted(pruned.items())]
+    found = [Comparison(d, m, s, g, (*dense.get((d, m), ()), *own)) for (d, m, s, g), own in sorted(pruned.items())]
     alone = [where for where in sorted(dense) if not any(key[:2] == where for key in pruned)]
-    return tuple(found + [Study(d, m, 0.0, "", tuple(dense[d, m])) for d, m in alone])
+    return tuple(found + [Comparison(d, m, 0.0, "", tuple(dense[d, m])) for d, m in alone])
 
 
-def only(where: str, rows: Sequence[Row]) -> Study:
-    """The one study in ``rows``.
+def only(where: str, rows: Sequence[Row]) -> Comparison:
+    """The one comparison in ``rows``.
 
     Raises:
         ValueError: where there is none, or more than one.
@@ -62,7 +62,7 @@ def only(where: str, rows: Sequence[Row]) -> Study:
         >>> only("draw(rows=)", [{"dataset": "digits", "model": "small", "measure": "dense"}]).title
         'small on digits, dense'
     """
-    found = studies(rows)
+    found = comparisons(rows)
     if len(found) != 1:
         todo = "Filter the rows by dataset, model and sparsity; report.write draws one set of figures for each."
         raise invalid(where, "rows of one data set, model and sparsity", [s.title for s in found], todo)
