@@ -47,18 +47,19 @@ class Stateful(nn.Module):
 
 
 class WrittenSize(nn.Module):
-    """A size that is a number in the code."""
+    """A size that is a number in the code, computed there, or an attribute."""
 
     def __init__(self, size):
         super().__init__()
         self.conv = nn.Conv2d(3, 6, 3, stride=2, padding=1)
         self.hidden = nn.Linear(6 * 16, 5)
         self.head = nn.Linear(5, 4)
-        self.size = size
+        self.how = size
+        self.size = 96 if size == "attribute" else 0
 
     def forward(self, x):
         x = functional.relu(self.conv(x))
-        size = self.size or x.shape[1] * x.shape[2] * x.shape[3]
+        size = x.shape[1] * x.shape[2] * x.shape[3] if self.how == "computed" else self.size or 96
         x = x.view(x.shape[0], size)
         return self.head(functional.relu(self.hidden(x)))
 

@@ -24,7 +24,7 @@ REFUSED = {
     "softmax over space": (nn.Softmax(-1), "aten.softmax", "of zeros is not zero"),
     "norm without scale": (nn.BatchNorm2d(6, affine=False), "aten.batch_norm", "affine=False"),
     "instance norm without scale": (nn.InstanceNorm2d(6), "aten.instance_norm", "affine=False"),
-    "group norm": (nn.GroupNorm(2, 6), "aten.group_norm", "groups of channels"),
+    "group norm of one group": (nn.GroupNorm(1, 6), "aten.group_norm", "all channels"),
     "layer norm": (nn.LayerNorm((6, 8, 8)), "aten.layer_norm", "over the channels"),
     "add a number": (Call(lambda x: x + 1), "aten.add", "adds a number"),
     "subtract from a number": (Call(lambda x: 1 - x), "aten.rsub", "adds a number"),
@@ -32,10 +32,10 @@ REFUSED = {
     "mean over channels": (Call(lambda x: x * x.mean(1, keepdim=True)), "aten.mean", "average over channels"),
     "maximum over channels": (Call(lambda x: x * x.amax(1, keepdim=True)), "aten.amax", "take part"),
     "sum over channels, added": (Call(lambda x: x + x.sum(1, keepdim=True)), "aten.add", "spread over all channels"),
-    "channels by place": (Call(lambda x: torch.cat([x[:, 3:], x[:, :3]], 1)), "aten.slice", "by their place"),
-    "channels by number": (Call(lambda x: x[:, torch.arange(6)]), "aten.index", "no rule"),
+    "channels by place": (Call(lambda x: torch.cat([x[:, 3:], x[:, :3]], 1)), "aten.slice", "a number"),
+    "channels by number": (Call(lambda x: x[:, torch.arange(6)]), "aten.index", "by their place"),
     "parts of a written size": (Call(lambda x: torch.cat(x.split(3, 1)[::-1], 1)), "aten.split", "a number"),
-    "unequal parts": (Call(lambda x: torch.cat(x.split([2, 4], 1), 1)), "aten.split_with_sizes", "different sizes"),
+    "unequal parts": (Call(lambda x: torch.cat(x.split([2, 4], 1), 1)), "aten.split_with_sizes", "a number"),
     "reversed": (Call(lambda x: x.flip(1)), "aten.flip", "reorders"),
     "cumulated": (Call(lambda x: x.cumsum(1)), "aten.cumsum", "no rule"),
     "clamped away from zero": (nn.Hardtanh(0.5, 1.0), "aten.hardtanh", "bounds"),
@@ -43,10 +43,21 @@ REFUSED = {
     "unregistered tensor": (Stateful("constant", torch.mul), "aten.mul", "cannot shrink"),
     "divided by a parameter": (Stateful("parameter", torch.div), "aten.div", "divides by channels"),
     "computed weight": (parametrizations.weight_norm(nn.Conv2d(6, 6, 1)), "aten.conv2d", "computed"),
-    "attention": (
-        Call(lambda x: functional.scaled_dot_product_attention(x, x, x)),
+    "attention over channels": (
+        Call(
+            lambda x: (
+                functional.scaled_dot_product_attention(*[x.flatten(2).transpose(1, 2)] * 3).transpose(1, 2).view_as(x)
+            )
+        ),
         "aten.scaled_dot_product_attention",
-        "no rule",
+        "its scale",
+    ),
+    "attention by hand, over channels": (
+        Call(
+            lambda x: x * (x.flatten(2) @ x.flatten(2).transpose(1, 2) / x.shape[1] ** 0.5).sum((1, 2), True)[..., None]
+        ),
+        "aten.div",
+        "changes with the channels",
     ),
 }
 # Something that looks like trouble and is none.
@@ -68,6 +79,9 @@ PROVEN = {
     "equal parts": Call(lambda x: torch.cat(x.chunk(3, 1)[::-1], 1)),
     "gate": nn.Sequential(nn.Conv2d(6, 12, 1), nn.GLU(1)),
     "shuffle": nn.ChannelShuffle(3),
+    "heads": Call(lambda x: functional.scaled_dot_product_attention(x, x, x)),
+    "group norm": nn.GroupNorm(2, 6),
+    "group norm without scale": nn.GroupNorm(3, 6, affine=False),
     "no gradient": Call(lambda x: x * torch.no_grad()(x.tanh)()),
     "in place": Call(lambda x: functional.relu_(x).add_(x)),
     "to another type and back": Call(lambda x: x.float().double()),
@@ -102,15 +116,23 @@ def test_proven(name):
 
 
 def test_a_refusal_names_the_line_of_the_models_code():
-    refusal = trace(WrittenSize(96).double(), images()).refusals[0]
+    refusal = trace(WrittenSize("number").double(), images()).refusals[0]
     assert (refusal.operation, refusal.weights) == ("aten.view", ("conv.weight",))
     assert "stubborn.py" in refusal.where
     assert "x = x.view(x.shape[0], size)" in refusal.where
 
 
 def test_a_computed_size_is_told_from_a_written_one():
-    assert set(trace(WrittenSize(None).double(), images()).groups) == {"conv.weight", "hidden.weight"}
-    assert set(trace(WrittenSize(96).double(), images()).groups) == {"hidden.weight"}
+    assert set(trace(WrittenSize("computed").double(), images()).groups) == {"conv.weight", "hidden.weight"}
+    assert set(trace(WrittenSize("number").double(), images()).groups) == {"hidden.weight"}
+
+
+def test_an_attribute_that_counts_channels_follows_them():
+    model, x = WrittenSize("attribute").double(), images()
+    found = trace(model, x)
+    assert [m.name for m in found.groups["conv.weight"].members if m.role == "size"] == ["size"]
+    small = remove(model, {"conv.weight": torch.arange(6) > 1}, example_inputs=x)
+    assert (small.size, model.size, small.hidden.in_features) == (64, 96, 64)
 
 
 def test_outputs_are_no_refusal():

@@ -14,13 +14,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Role = Literal["weight", "bias", "norm", "statistic", "input"]
+Role = Literal["weight", "bias", "norm", "statistic", "input", "size"]
 """What a slice is to its unit.
 
 weight, bias, norm: these produce the channel; zero them all and the channel is exactly zero everywhere.
 statistic: running statistics; they shrink with the unit but are not zeroed.
 input: the axis of a later weight that reads the channel; it shrinks with the unit but is not zeroed.
+size: no tensor, but an integer attribute of a module that counts the channels, such as ``num_heads``.
 """
+
+Kind = Literal["channels", "heads"]
+"""What the units of a group are: channels, or heads of attention with all channels of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +32,8 @@ class Member:
     """The positions along one axis of one tensor that belong to the units of a group.
 
     Attributes:
-        name: Parameter or buffer name in the model.
-        axis: The axis the positions count along.
+        name: Parameter or buffer name in the model; for a size, the path of the attribute.
+        axis: The axis the positions count along; 0 for a size.
         positions: int64 ``(m,)``, positions along the axis; none repeats.
         units: int64 ``(m,)``, the unit each position belongs to.
         role: See :data:`Role`.
@@ -61,12 +65,14 @@ class UnitGroup:
         removable: Whether cutting a unit takes its channel out of the model. Where it is False, other weights feed the
             same channel (one branch of a residual stream): a unit that is cut becomes zero, and its tensors keep their
             size.
+        kind: What its units are.
     """
 
     name: str
     size: int
     members: tuple[Member, ...]
     removable: bool = True
+    kind: Kind = "channels"
 
 
 Layout = Mapping[str, UnitGroup]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from flowprune.core.errors import PruningError
+from flowprune.core.units import Layout
 
 
 def fix_attributes(module: nn.Module) -> None:
@@ -40,6 +43,16 @@ def _norm(module: Any) -> None:
     module.num_features = vector.shape[0]
 
 
+def _group_norm(module: Any) -> None:
+    width = module.num_channels // module.num_groups
+    module.num_channels = module.weight.shape[0]
+    module.num_groups = module.num_channels // width
+
+
+def _embedding(module: Any) -> None:
+    module.num_embeddings, module.embedding_dim = module.weight.shape
+
+
 def _prelu(module: Any) -> None:
     module.num_parameters = module.weight.shape[0]
 
@@ -49,6 +62,44 @@ FIXES: tuple[tuple[type[nn.Module], Callable[[Any], None]], ...] = (
     (_ConvNd, _convolution),
     (nn.Linear, _linear),
     (_NormBase, _norm),
+    (nn.GroupNorm, _group_norm),
+    (nn.Embedding, _embedding),
     (nn.PReLU, _prelu),
 )
 """The first row whose type fits."""
+
+
+def new_sizes(
+    model: nn.Module, layout: Layout, removed: dict[tuple[str, int], Tensor]
+) -> list[tuple[nn.Module, str, int]]:
+    """What the attributes that count channels will be: a module, its attribute, and the number.
+
+    The sizes are taken out of ``removed``, of which tensors are left.
+
+    Args:
+        model: Is not changed.
+        layout: Of it; members of the role ``"size"`` are meant.
+        removed: For each axis of each tensor, and each size, the positions that go.
+
+    Raises:
+        PruningError: the model has no such attribute, or it counts fewer than are to go.
+    """
+    names = {member.name for group in layout.values() for member in group.members if member.role == "size"}
+    found: dict[tuple[int, str], tuple[nn.Module, str, int]] = {}
+    for name in names:
+        gone = removed.pop((name, 0), None)
+        if gone is None:
+            continue
+        path, _, attribute = name.rpartition(".")
+        try:
+            module = model.get_submodule(path)
+            size: Any = getattr(module, attribute)
+        except AttributeError:
+            module, size = model, None
+        if not isinstance(size, int) or size <= len(gone):
+            raise PruningError(
+                f"cut_(layout=) must be the layout of this model; it counts {name!r}, which is {size} here. "
+                "Trace the model again."
+            )
+        found[id(module), attribute] = (module, attribute, size - len(gone))
+    return list(found.values())

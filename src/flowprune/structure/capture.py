@@ -94,6 +94,7 @@ def capture(model: nn.Module, example: Example, *, mode: Mode, deadline: Deadlin
         PruningError: the model cannot be exported; the error names the line of the model's code.
     """
     model.train(mode == "train")
+    _without_cache(model)
     try:
         with warnings.catch_warnings(), random_state_kept(model), torch.no_grad(), _quiet(), deadline:
             warnings.simplefilter("ignore")
@@ -111,6 +112,14 @@ def capture(model: nn.Module, example: Example, *, mode: Mode, deadline: Deadlin
             ndim = tensor.dim() if tensor is not None else 0
             leaves[spec.arg.name] = Leaf(names.get(spec.target, spec.target), kind, tuple(range(ndim)))
     return Captured(program.graph, leaves)
+
+
+def _without_cache(model: nn.Module) -> None:
+    """Hugging Face decoders return a cache of keys and values, which is no tensor; it is none of the model's output."""
+    for module in model.modules():
+        config: Any = getattr(module, "config", None)
+        if getattr(config, "use_cache", None) is True:
+            config.use_cache = False
 
 
 @contextmanager
@@ -188,8 +197,14 @@ def _explained(error: Exception) -> str:
 
 def user_line(error: BaseException) -> str:
     """Where in the user's code an error arose: the last frame that is neither PyTorch's nor this package's."""
+    lines = user_lines(error)
+    return f" at {lines[0]}" if lines else ""
+
+
+def user_lines(error: BaseException) -> list[str]:
+    """All lines of the user's code that led to an error, the innermost first."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_library(f.filename)]
-    return f" at {frames[-1].filename}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
+    return [f"{frame.filename}:{frame.lineno} `{frame.line}`" for frame in reversed(frames)]
 
 
 def _is_library(filename: str) -> bool:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from flowprune.core.errors import PruningError
 from flowprune.core.units import Layout
-from flowprune.structure.attributes import fix_attributes
+from flowprune.structure.attributes import fix_attributes, new_sizes
+from flowprune.structure.hollow import is_hollow
 from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Trace
 from flowprune.structure.slicing import Kept, check_masks, removed_positions, slice_trace
@@ -64,11 +65,15 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
     check_masks(groups, masks)
     known = recall(model)
     tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    kept = {name: tuple(axes.items()) for name, axes in _kept(groups, masks, tensors).items()}
+    gone = removed_positions(groups, masks)
+    sizes = new_sizes(model, groups, gone)
+    kept = {name: tuple(axes.items()) for name, axes in _kept(gone, tensors).items()}
     new = {id(tensors[name]): _smaller(tensors[name], axes) for name, axes in kept.items()}
     for module in model.modules():
         if _swap(module, new):
             fix_attributes(module)
+    for module, attribute, size in sizes:
+        setattr(module, attribute, size)
     replaced: dict[nn.Parameter, tuple[nn.Parameter, Kept]] = {}
     for name, axes in kept.items():
         old, successor = tensors[name], new[id(tensors[name])]
@@ -81,10 +86,10 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
     return CutPlan(kept, replaced)
 
 
-def _kept(layout: Layout, masks: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, dict[int, Tensor]]:
+def _kept(removed: Mapping[tuple[str, int], Tensor], tensors: Mapping[str, Tensor]) -> dict[str, dict[int, Tensor]]:
     """For each tensor and axis, the positions that stay."""
     result: dict[str, dict[int, Tensor]] = {}
-    for (name, axis), gone in removed_positions(layout, masks).items():
+    for (name, axis), gone in removed.items():
         tensor = tensors.get(name)
         if tensor is None or axis >= tensor.dim() or int(gone[-1]) >= tensor.shape[axis]:
             shape = "no such tensor" if tensor is None else f"shape {tuple(tensor.shape)}"
@@ -105,6 +110,11 @@ def _kept(layout: Layout, masks: Mapping[str, Tensor], tensors: Mapping[str, Ten
 def sliced(tensor: Tensor, axes: Kept) -> Tensor:
     """The kept positions of a tensor: one ``index_select`` per axis, the one that loses most first."""
     result = tensor.detach()
+    if is_hollow(result):
+        shape = list(result.shape)
+        for axis, kept in axes:
+            shape[axis] = len(kept)
+        return result[(0,) * result.dim()].expand(shape)
     for axis, kept in sorted(axes, key=lambda item: len(item[1]) / max(tensor.shape[item[0]], 1)):
         result = result.index_select(axis, kept.to(tensor.device))
     if tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from flowprune.core.units import Member, UnitGroup
+from flowprune.core.units import Kind, Member, UnitGroup
 from flowprune.structure.atoms import Atoms, Ints
 from flowprune.structure.ledger import Axis, Ledger
 
@@ -51,8 +51,22 @@ def groups(ledger: Ledger, *, besides: Iterable[Ints] = ()) -> dict[str, UnitGro
         for number in np.unique(owner[owner >= 0]):
             positions = np.flatnonzero(owner == number)
             members[number].append(_member(axis, positions, units.unit[labels[positions]]))
-    found = zip(units.names, units.sizes, members, strict=True)
-    return {name: UnitGroup(name, size, tuple(parts)) for name, size, parts in found}
+    for (path, attribute), atoms in ledger.sizes().items():
+        labels = units.label[atoms]
+        owner = units.group[labels]
+        for number in np.unique(owner[owner >= 0]):
+            positions = np.flatnonzero(owner == number)
+            index = (torch.from_numpy(positions), torch.from_numpy(units.unit[labels[positions]]))
+            name = f"{path}.{attribute}" if path else attribute
+            members[number].append(Member(name, 0, *index, "size", scored=False))
+    heads = np.zeros(len(units.label), dtype=bool)
+    for atoms in ledger.heads:
+        heads[units.label[atoms]] = True
+    kinds: list[Kind] = ["channels"] * len(units.names)
+    for number in np.unique(units.group[heads & (units.group >= 0)]):
+        kinds[number] = "heads"
+    found = zip(units.names, units.sizes, members, kinds, strict=True)
+    return {name: UnitGroup(name, size, tuple(parts), kind=kind) for name, size, parts, kind in found}
 
 
 def _member(axis: Axis, positions: Ints, units: Ints) -> Member:

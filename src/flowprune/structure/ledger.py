@@ -10,6 +10,8 @@ from torch.fx import Node
 
 from flowprune.core.units import Role
 from flowprune.structure.atoms import Atoms, Ints
+from flowprune.structure.call import flat
+from flowprune.structure.lessons import Attribute, Lessons, Split, Spot
 from flowprune.structure.value import Dim, Leaf, Maker, Value
 
 PRIORITY: tuple[Role, ...] = ("weight", "bias", "norm", "statistic", "input")
@@ -72,8 +74,10 @@ class Ledger:
     The order of ``axes`` is the order of execution, which names the groups.
     """
 
-    def __init__(self, depthwise: frozenset[str] = frozenset()) -> None:
+    def __init__(self, depthwise: frozenset[str] = frozenset(), lessons: Lessons | None = None) -> None:
         self.depthwise = depthwise  # weights of convolution modules whose ``groups`` shrink with their channels
+        self.lessons = Lessons() if lessons is None else lessons
+        self.graph = 0
         self.atoms = Atoms()
         self.axes: dict[tuple[str, int], Axis] = {}
         self.makers: dict[str, int] = {}
@@ -81,6 +85,11 @@ class Ledger:
         self.frozen: list[Ints] = []
         self.refused: dict[tuple[Node, str], list[Ints]] = {}
         self.suspects: list[tuple[Node, Ints]] = []
+        self.counted: dict[Spot, list[tuple[str, Ints]]] = {}
+        self.splits: list[Split] = []
+        self.heads: list[Ints] = []
+        self.dims: dict[Spot, list[Dim | None]] = {}
+        self.results: dict[Spot, list[Value]] = {}
 
     def axis(self, leaf: Leaf, dim: int, size: int, role: Role, *, scored: bool = False) -> Ints | None:
         """The atoms of the axis behind dimension ``dim`` of a leaf; ``None`` where it cannot be sliced."""
@@ -152,6 +161,37 @@ class Ledger:
         """The node names the size of a dimension that shrinks: is it a number in the code, or computed?"""
         if dim is not None:
             self.suspects.append((node, dim.atoms))
+
+    def count(self, node: Node, argument: str, atoms: Ints) -> None:
+        """An argument of the node must be the number of these; :mod:`~flowprune.structure.trial` looks after a cut."""
+        self.counted.setdefault(self.spot(node), []).append((argument, atoms))
+        self.suspects.append((node, atoms))
+
+    def spot(self, node: Node) -> Spot:
+        """The node by name, as trials remember it."""
+        return Spot(self.graph, node.name)
+
+    def note(self, node: Node, taken: Iterable[Value], result: Value | list[Value]) -> None:
+        """Write down what flows into and out of a node, and what its arguments count."""
+        spot, given = self.spot(node), flat(result)
+        flowing = [dim for value in (*taken, *given) for dim in value.dims]
+        self.dims[spot] = flowing + [Dim(atoms) for _, atoms in self.counted.get(spot, ())]
+        self.results[spot] = given
+
+    def sizes(self) -> dict[Attribute, Ints]:
+        """The attributes that count channels, as far as lessons say, and the channels."""
+        found: dict[Attribute, Ints] = {}
+        for attribute, (spot, place) in self.lessons.sizes.items():
+            dims = self.dims.get(spot, [])
+            dim = dims[place] if place < len(dims) else None
+            if dim is not None:
+                found[attribute] = dim.atoms
+        return found
+
+    def refused_atoms(self) -> Ints:
+        """All atoms that are left whole because a node cannot be explained."""
+        parts = [a for found in self.refused.values() for a in found]
+        return np.concatenate([p.reshape(-1) for p in parts]) if parts else np.empty(0, np.int64)
 
     def stopped(self) -> Ints:
         """All atoms that are left whole for any reason."""

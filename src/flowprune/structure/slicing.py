@@ -77,7 +77,7 @@ def _renumbered(member: Member, mask: Tensor, number: Tensor, removed: Mapping[t
 
 
 def removed_positions(layout: Layout, masks: Mapping[str, Tensor]) -> dict[tuple[str, int], Tensor]:
-    """For each axis of each tensor, the positions that go, ascending: several groups may cut one axis."""
+    """For each axis of each tensor, and each size, the positions that go, ascending: several groups may cut one."""
     parts: dict[tuple[str, int], list[Tensor]] = {}
     for name, mask in masks.items():
         for member in layout[name].members:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import numpy as np
 from torch import nn
 
 from flowprune.core.arguments import require_model
 from flowprune.structure.call import op_name, where
-from flowprune.structure.capture import CaptureError, Deadline, capture, depthwise
-from flowprune.structure.disproof import disprove
+from flowprune.structure.capture import Captured, CaptureError, Deadline, capture, depthwise
 from flowprune.structure.example import Example
 from flowprune.structure.grouping import groups, left_whole
+from flowprune.structure.hollow import hollow
+from flowprune.structure.learning import learn, say
 from flowprune.structure.ledger import Ledger
+from flowprune.structure.lessons import Lessons
 from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Refusal, Trace
 from flowprune.structure.rules import rules
-from flowprune.structure.twin import duplicate
+from flowprune.structure.trial import attempt
 from flowprune.structure.walk import walk
 
 TIME_LIMIT = 120.0
@@ -57,20 +60,48 @@ def trace(model: nn.Module, example_inputs: object, *, time_limit: float = TIME_
 
 
 def _traced(model: nn.Module, example: Example, deadline: Deadline) -> Trace:
-    twin = duplicate(model)
-    ledger, table = Ledger(depthwise(twin)), rules()
-    captured = capture(twin, example, mode="eval", deadline=deadline)
-    walk(captured, ledger, table, deadline)
-    unused = captured.unused
+    """Walk, and try what was found on a cut twin, until a trial finds nothing against it."""
+    twin = hollow(model)
+    graphs, unused = _graphs(twin, example, deadline)
+    lessons = Lessons()
+    while True:
+        ledger = _walked(twin, graphs, lessons, deadline)
+        if _turned(ledger):
+            continue
+        layout = groups(ledger)
+        disproof = attempt(twin, graphs, ledger, layout, example, deadline)
+        if disproof is None:
+            break
+        learn(twin, graphs, ledger, disproof, example, deadline)
+    say(twin, graphs, ledger, layout, example, deadline)
+    return _result(ledger, unused)
+
+
+def _graphs(twin: nn.Module, example: Example, deadline: Deadline) -> tuple[list[Captured], tuple[str, ...]]:
+    """The graph of evaluation mode, and that of training mode where some parameters are read only there."""
+    graphs = [capture(twin, example, mode="eval", deadline=deadline)]
+    unused = graphs[0].unused
     if unused:  # heads that only training uses read channels too
         with suppress(CaptureError):
-            training = capture(twin, example, mode="train", deadline=deadline)
-            walk(training, ledger, table, deadline)
-            unused = tuple(name for name in unused if name in training.unused)
-    found = _result(ledger, unused)
-    while disprove(twin, example, found.groups, ledger, deadline):
-        found = _result(ledger, unused)
-    return found
+            graphs.append(capture(twin, example, mode="train", deadline=deadline))
+            unused = tuple(name for name in unused if name in graphs[1].unused)
+    return graphs, unused
+
+
+def _walked(twin: nn.Module, graphs: list[Captured], lessons: Lessons, deadline: Deadline) -> Ledger:
+    ledger, table = Ledger(depthwise(twin), lessons), rules()
+    for number, captured in enumerate(graphs):
+        walk(captured, ledger, table, deadline, number=number)
+    return ledger
+
+
+def _turned(ledger: Ledger) -> bool:
+    """Whether a reshape whose channels were refused takes another of its dimensions, so that one has to walk again."""
+    label = ledger.atoms.labels()
+    refused = np.zeros(len(label), dtype=bool)
+    refused[label[ledger.refused_atoms()]] = True
+    stuck = [split for split in ledger.splits if split.options > 1 and refused[label[split.atoms]].any()]
+    return sum(ledger.lessons.turn(split.spot, split.options) for split in stuck) > 0
 
 
 def _result(ledger: Ledger, unused: tuple[str, ...]) -> Trace:

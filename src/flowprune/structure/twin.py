@@ -38,7 +38,11 @@ def duplicate(model: nn.Module, where: str = "trace") -> nn.Module:
     Raises:
         PruningError: the model cannot be copied.
     """
-    twin = copied(model, where)
+    return without_hooks(copied(model, where))
+
+
+def without_hooks(twin: nn.Module) -> nn.Module:
+    """The model itself, its hooks gone but for PyTorch's own."""
     for module in twin.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key in [key for key, hook in hooks.items() if not is_torch(hook)]:

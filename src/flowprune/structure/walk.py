@@ -19,14 +19,16 @@ SILENT = ("aten._assert", "aten.sym_")
 """Operations that check or read sizes; they move no channel."""
 
 
-def walk(captured: Captured, ledger: Ledger, rules: Mapping[str, Row], deadline: Deadline) -> None:
+def walk(captured: Captured, ledger: Ledger, rules: Mapping[str, Row], deadline: Deadline, *, number: int = 0) -> None:
     """Write into the ledger what the operations of a graph say about channels.
 
-    Several graphs of one model may be walked into one ledger: what one of them couples or refuses holds for all.
+    Several graphs of one model may be walked into one ledger: what one of them couples or refuses holds for all. They
+    are told apart by their number.
 
     Raises:
         PruningError: the deadline has passed.
     """
+    ledger.graph = number
     known: dict[Node, Any] = {}
     for node in captured.graph.nodes:
         deadline.check()
@@ -58,13 +60,15 @@ def _called(ledger: Ledger, rules: Mapping[str, Row], node: Node, known: dict[No
     row = rules.get(name)
     raw = bind(node, known)
     try:
-        if row is None:
-            raise Unexplained("no rule explains this operation")
+        disproved = ledger.lessons.reason(ledger.spot(node))
+        if row is None or disproved is not None:
+            raise Unexplained(disproved or "no rule explains this operation")
         leaves = row.leaves
         call = Call(node, name, {k: a if k in leaves else _data(ledger, node, a) for k, a in raw.items()})
         result = _checked(call, row.rule(ledger, call))
     except Unexplained as reason:
         return _left_whole(ledger, Call(node, name, raw), str(reason))
+    ledger.note(node, call.values, result)
     if in_place(node):
         _overwrite(ledger, node, known, result)
     return result
@@ -94,6 +98,7 @@ def _left_whole(ledger: Ledger, call: Call, reason: str) -> Any:
     touched: list[Dim | None] = [dim for value in call.values for dim in ledger.data(call.node, value, "input").dims]
     ledger.refuse(call.node, reason, [dim.atoms for dim in touched if dim is not None])
     results = [fixed(shape) for shape in shapes(call.node)]
+    ledger.note(call.node, call.values, results)
     is_list = isinstance(call.node.meta.get("val"), (list, tuple))
     return results if is_list or not results else results[0]
 

@@ -11,6 +11,7 @@ import numpy as np
 from flowprune.structure.atoms import Ints
 from flowprune.structure.call import Call
 from flowprune.structure.ledger import Ledger, Unexplained
+from flowprune.structure.rules.attention import product_of_two
 from flowprune.structure.value import Dim, Leaf, Maker, Value
 
 BIASED = "its bias is added along a dimension that shrinks"
@@ -64,10 +65,15 @@ def linear(ledger: Ledger, call: Call) -> Value:
 
 
 def matrix_product(ledger: Ledger, call: Call) -> Value:
-    """X @ W with a parameter W (in, out); mm, matmul, and addmm with a bias."""
-    x = call.get("self") if call.get("mat1") is None else call["mat1"]
-    weight = call.get("other") if call.get("mat2") is None else call["mat2"]
-    return _product(ledger, call, x, weight, read=0, made=1)
+    """X @ W with a parameter W (in, out), or of two computed tensors; mm, bmm, matmul, and addmm with a bias."""
+    left = next(name for name in ("mat1", "self") if name in call.arguments)
+    right = next(name for name in ("mat2", "other") if name in call.arguments)
+    weight: Value = call[right]
+    if weight.parameter and len(weight.shape) == 2:
+        return _product(ledger, call, call[left], weight, read=0, made=1)
+    if _addend(call) is not None:
+        raise Unexplained("its weight is computed, not a parameter")
+    return product_of_two(ledger, call, {"left": left, "right": right})
 
 
 def _product(ledger: Ledger, call: Call, x: Value, weight: Value, *, read: int, made: int) -> Value:

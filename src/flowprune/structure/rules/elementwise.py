@@ -14,6 +14,7 @@ from flowprune.structure.value import Dim, Maker, Value
 
 FIXED = "it pairs channels with a tensor whose size cannot shrink"
 SPREAD = "it adds a value that is spread over all channels"
+TRUTH = "it says true or false of a cut channel too"
 
 
 def keeps_zero(ledger: Ledger, call: Call) -> Value:
@@ -87,9 +88,52 @@ def quotient(ledger: Ledger, call: Call) -> Value:
     if isinstance(right, (int, float)):
         return Value(call.shape, left.dims)
     divisor = ledger.data(call.node, right)
-    if any(dim is not None for dim in divisor.dims):
+    if not isinstance(left, Value):
+        return inverse(ledger, call, divisor)
+    if any(dim is not None and not dim.breaks for dim in divisor.dims):
         raise Unexplained("it divides by channels, which may be zero")
     return _paired(ledger, call, left, divisor, product=True)
+
+
+def inverse(ledger: Ledger, call: Call, x: Value | None = None) -> Value:
+    """rsqrt, reciprocal, log: f(0) is infinite, so a channel may not be zero here."""
+    del ledger
+    x = call.first if x is None else x
+    if any(dim is not None and not dim.breaks for dim in x.dims):
+        raise Unexplained("f(0) is infinite")
+    return Value(call.shape, x.dims)
+
+
+def extreme_of_two(ledger: Ledger, call: Call) -> Value:
+    """Maximum and minimum: zero where both are."""
+    return _paired(ledger, call, call["self"], call["other"], product=False)
+
+
+def compared(ledger: Ledger, call: Call) -> Value:
+    """eq, lt, logical_and, ...: true or false, for a cut channel as for any other."""
+    left, right = call["self"], call.get("other")
+    if not isinstance(right, Value):
+        return _broken(call, TRUTH)
+    paired = _paired(ledger, call, left, right, product=False)
+    return Value(call.shape, tuple(d if d is None else d.broken(call.node, TRUTH) for d in paired.dims))
+
+
+def chosen(ledger: Ledger, call: Call) -> Value:
+    """Where, masked_fill: one of two, as a third says; zero where both are."""
+    names = ("condition", "self", "other") if call.op == "aten.where" else ("mask", "self", "value")
+    condition, *parts = (call.get(name) for name in names)
+    values = [part if isinstance(part, Value) else Value((), ()) for part in parts]
+    filled = any(part.shape == () if isinstance(part, Value) else part != 0 for part in parts)
+    columns = _aligned([*values, condition], len(call.shape))
+    dims: list[Dim | None] = []
+    for column in columns:
+        *pair, mask = column
+        dim = meet(ledger, call, [one for one, value in zip(pair, values, strict=True) if value.shape] or [mask])
+        if mask[0] is not None:
+            same = dim is not None and mask[1] == dim.size
+            ledger.link(mask[0], dim.atoms if same and dim is not None else None)
+        dims.append(dim.broken(call.node, "it fills in a number") if dim is not None and filled else dim)
+    return Value(call.shape, tuple(dims))
 
 
 def _paired(ledger: Ledger, call: Call, left: Value, right: Value, *, product: bool) -> Value:
@@ -140,6 +184,7 @@ def meet(
         return None
     if any(dim is None and own == size for dim, own in operands):
         ledger.refuse(call.node, FIXED, [dim.atoms for dim in dims])
+        return None
     for other in dims[1:]:
         ledger.atoms.unify(dims[0].atoms, other.atoms)
     breaks = tuple(item for dim in dims for item in dim.breaks)

@@ -64,7 +64,7 @@ def chunk(ledger: Ledger, call: Call) -> list[Value]:
     if dim is None:
         return [Value(shape, x.dims) for shape in call.shapes]
     if len(set(sizes)) > 1:
-        raise Unexplained("it splits channels into parts of different sizes")
+        return _parts(ledger, call, axis, dim, sizes)
     if sizes[0] == 1:
         raise Unexplained("it splits channels one by one")
     parts = dim.atoms.reshape(len(sizes), -1)
@@ -76,6 +76,19 @@ def chunk(ledger: Ledger, call: Call) -> list[Value]:
         Value(shape, tuple(dim.take(pieces[k]) if i == axis else d for i, d in enumerate(x.dims)))
         for k, shape in enumerate(call.shapes)
     ]
+
+
+def _parts(ledger: Ledger, call: Call, axis: int, dim: Dim, sizes: Sequence[int]) -> list[Value]:
+    """Parts of different sizes that the code names: each shrinks by itself."""
+    if call.op in ("aten.chunk", "aten.split"):
+        raise Unexplained("it splits channels into parts of different sizes")
+    starts = np.cumsum([0, *sizes])
+    parts: list[Value] = []
+    for shape, start, end in zip(call.shapes, starts, starts[1:], strict=False):
+        part = dim.take(np.arange(start, end))
+        ledger.suspect(call.node, part)
+        parts.append(Value(shape, tuple(part if i == axis else d for i, d in enumerate(call.first.dims))))
+    return parts
 
 
 def gated(ledger: Ledger, call: Call) -> Value:
@@ -121,14 +134,21 @@ def _without(ledger: Ledger, call: Call) -> Value:
 
 
 def cut_out(ledger: Ledger, call: Call) -> Value:
-    """slice, narrow: of channels only the whole is understood, for the bounds may be numbers in the code."""
+    """slice, narrow: channels from one place to another, if the places move with the channels before them."""
     x = call.first
     axis = int(call["dim"]) % len(x.shape)
     dim = x.dims[axis]
     dims = list(x.dims)
     if dim is not None and call.shape[axis] != x.shape[axis]:
-        ledger.refuse(call.node, PLACE, [dim.atoms])
-        dims[axis] = None
+        if call.get("step") not in (None, 1):
+            raise Unexplained(PLACE)
+        start = int(call.get("start") or 0)
+        first = start % dim.size if start < dim.size else dim.size
+        part = dim.take(np.arange(first, first + call.shape[axis]))
+        if start > 0:
+            ledger.count(call.node, "start", dim.atoms[:first])
+        ledger.suspect(call.node, part)
+        dims[axis] = part
     return Value(call.shape, tuple(dims))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from flowprune.core.units import Role
 from flowprune.structure.atoms import Ints
 from flowprune.structure.call import Call
@@ -58,5 +60,29 @@ def layer_norm(ledger: Ledger, call: Call) -> Value:
 
 
 def group_norm(ledger: Ledger, call: Call) -> Value:
-    """group_norm mixes the channels of a group in one mean and one variance."""
-    raise Unexplained("it normalises over groups of channels")
+    """group_norm mixes the channels of a group in one mean and one variance: a group is cut as a whole.
+
+    A group of zeros stays zero; so does one whose scale and shift are zero.
+    """
+    x: Value = call["input"]
+    weight, bias = call.get("weight"), call.get("bias")
+    dim, number = x.dims[1], int(call["num_groups"])
+    if any(other is not None for i, other in enumerate(x.dims) if i != 1):
+        raise Unexplained("it normalises over a dimension that shrinks")
+    for value in (weight, bias):
+        if value is not None:
+            role: Role = "norm" if value.parameter else "statistic"
+            ledger.link(dim, _axis(ledger, value, role, scored=dim is not None and not dim.follows))
+            ledger.own(dim, value.leaf, 0)
+    if dim is None:
+        return Value(call.shape, x.dims)
+    if number == 1:
+        raise Unexplained("it normalises over all channels")
+    parts = dim.atoms.reshape(number, -1)
+    ledger.atoms.unify(parts, np.broadcast_to(parts[:, :1], parts.shape))
+    ledger.count(call.node, "num_groups", parts[:, 0])
+    made = weight is not None and weight.parameter and (bias is None or bias.parameter)
+    bare = weight is None and bias is None
+    dims = list(x.dims)
+    dims[1] = dim.whole() if made else dim if bare else dim.broken(call.node, NO_SCALE)
+    return Value(call.shape, tuple(dims))

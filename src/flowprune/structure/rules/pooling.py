@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from flowprune.structure.call import Call
 from flowprune.structure.ledger import Ledger, Unexplained
+from flowprune.structure.rules.elementwise import extreme_of_two
 from flowprune.structure.value import Dim, Value
 
 
@@ -35,7 +36,7 @@ def total(ledger: Ledger, call: Call) -> Value:
 def extreme(ledger: Ledger, call: Call) -> Value | list[Value]:
     """max, min, amax, amin, var, std, ... over space; over channels the cut ones take part."""
     if call.get("other") is not None:
-        raise Unexplained("the larger of two tensors")
+        return extreme_of_two(ledger, call)
     reduced = _reduced(ledger, call, "over channels the zeros of the cut ones take part")
     return reduced if len(call.shapes) == 1 else [reduced, reduced]
 

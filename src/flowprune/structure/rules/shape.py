@@ -9,6 +9,7 @@ import numpy as np
 
 from flowprune.structure.call import Call
 from flowprune.structure.ledger import Ledger, Unexplained
+from flowprune.structure.lessons import Split
 from flowprune.structure.rules.pooling import axes
 from flowprune.structure.value import Dim, Value
 
@@ -46,7 +47,7 @@ def reshape(ledger: Ledger, call: Call) -> Value:
     for inner, outer in blocks(x.shape, call.shape):
         free = [k for k, o in enumerate(outer) if written.get(o) == -1]
         parts = [(x.dims[i], x.shape[i]) for i in inner]
-        dims += _regrouped(ledger, parts, [call.shape[o] for o in outer], free)
+        dims += _regrouped(ledger, call, parts, [call.shape[o] for o in outer], free)
     for i, size in written.items():
         if size != -1:
             ledger.suspect(call.node, dims[i])
@@ -93,12 +94,12 @@ def blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int],
 
 
 def _regrouped(
-    ledger: Ledger, inner: Sequence[tuple[Dim | None, int]], outer: Sequence[int], free: Sequence[int]
+    ledger: Ledger, call: Call, inner: Sequence[tuple[Dim | None, int]], outer: Sequence[int], free: Sequence[int]
 ) -> list[Dim | None]:
     """What the dimensions of one run become: the atom of every entry, and the one dimension that tells them apart.
 
     Channels that are split over several dimensions shrink along one of them: the one whose size is computed, else
-    the last. The channels at one index of it are then one unit.
+    the last; where that is refused, the trace tries the others. The channels at one index of it are then one unit.
     """
     carriers = [(i, dim) for i, (dim, _) in enumerate(inner) if dim is not None]
     for _, single in carriers if len(carriers) > 1 or not outer else []:
@@ -119,7 +120,10 @@ def _regrouped(
         atoms = dim.atoms[line]
         if (atoms == atoms[:, :1]).all():
             return [dim.take(line[:, 0]) if i == axis else None for i in range(len(outer))]
-    axis = next((a for a in free if a in lines), max(lines))
+    spot = ledger.spot(call.node)
+    options = list(dict.fromkeys([*(a for a in free if a in lines), max(lines), *lines]))
+    ledger.splits.append(Split(spot, dim.atoms, len(options)))
+    axis = options[ledger.lessons.choice(spot) % len(options)]
     atoms = dim.atoms[lines[axis]]
     ledger.atoms.unify(atoms, np.broadcast_to(atoms[:, :1], atoms.shape))
     split = replace(dim.take(lines[axis][:, 0]), owners={})
@@ -162,3 +166,42 @@ def pixel_shuffle(ledger: Ledger, call: Call) -> Value:
         ledger.atoms.unify(parts, np.broadcast_to(parts[:, :1], parts.shape))
         dims[channel] = replace(dim.take(np.arange(0, dim.size, factor)), owners={})
     return Value(call.shape, tuple(dims))
+
+
+def pixel_unshuffle(ledger: Ledger, call: Call) -> Value:
+    """(C, H·r, W·r) to (C·r², H, W): every channel becomes r² consecutive ones."""
+    del ledger
+    x, channel = call.first, len(call.first.shape) - 3
+    if any(other is not None for i, other in enumerate(x.dims) if i != channel):
+        raise Unexplained("it moves a dimension that shrinks into channels")
+    return Value(call.shape, _repeated(x.dims, channel, int(call["downscale_factor"]) ** 2))
+
+
+def repeat(ledger: Ledger, call: Call) -> Value:
+    """Repeat: the whole dimension again and again."""
+    x, times = call.first, [int(n) for n in call["repeats"]]
+    dims: list[Dim | None] = [None] * (len(times) - len(x.dims))
+    for dim, count in zip(x.dims, times[len(dims) :], strict=True):
+        dims.append(None if dim is None else dim.take(np.tile(np.arange(dim.size), count)))
+    for dim in dims:
+        ledger.suspect(call.node, dim)
+    return Value(call.shape, tuple(dims))
+
+
+def repeat_interleave(ledger: Ledger, call: Call) -> Value:
+    """Every index several times in a row."""
+    x, times = call["self"], call.get("repeats")
+    if not isinstance(times, int) or call.get("dim") is None:
+        raise Unexplained("how often it repeats each index is computed")
+    axis = int(call["dim"]) % len(x.shape)
+    dims = _repeated(x.dims, axis, times)
+    ledger.suspect(call.node, dims[axis])
+    return Value(call.shape, dims)
+
+
+def _repeated(dims: Sequence[Dim | None], axis: int, times: int) -> tuple[Dim | None, ...]:
+    """The dimensions with every index of one of them several times in a row."""
+    return tuple(
+        dim.take(np.repeat(np.arange(dim.size), times)) if i == axis and dim is not None else dim
+        for i, dim in enumerate(dims)
+    )

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from flowprune.structure.call import Call
 from flowprune.structure.ledger import Ledger
-from flowprune.structure.rules import contraction, elementwise, join, norm, pooling, shape
+from flowprune.structure.rules import attention, contraction, elementwise, join, lookup, norm, pooling, shape
 from flowprune.structure.value import Value
 
 Rule: TypeAlias = Callable[[Ledger, Call], Value | list[Value]]
@@ -104,11 +104,14 @@ RESHAPE = [
     "_reshape_alias",
     "ravel",
 ]
+INVERSE = ["rsqrt", "reciprocal", "log", "log2", "log10"]
+COMPARED = ["eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not", "__and", "__or", "isnan"]
 EXTREME = ["max", "min", "amax", "amin", "var", "std", "var_mean", "std_mean", "median", "prod", "argmax", "argmin"]
 OVER_LAST = {
-    1: "max_pool1d avg_pool1d adaptive_avg_pool1d upsample_nearest1d upsample_linear1d",
-    2: "max_pool2d avg_pool2d adaptive_avg_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d",
-    3: "max_pool3d avg_pool3d adaptive_avg_pool3d upsample_nearest3d upsample_trilinear3d",
+    1: "max_pool1d avg_pool1d adaptive_avg_pool1d upsample_nearest1d upsample_linear1d _upsample_nearest_exact1d",
+    2: "max_pool2d avg_pool2d adaptive_avg_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
+    "_upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
+    3: "max_pool3d avg_pool3d adaptive_avg_pool3d upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact3d",
 }
 
 
@@ -127,7 +130,12 @@ def _families() -> list[tuple[list[str], Row]]:
         (["conv1d", "conv2d", "conv3d", "convolution"], Row(contraction.convolution, WEIGHT)),
         (["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"], Row(contraction.transposed_convolution, WEIGHT)),
         (["linear"], Row(contraction.linear, WEIGHT)),
-        (["matmul", "mm", "addmm"], Row(contraction.matrix_product, MATRIX)),
+        (["matmul", "mm", "bmm", "addmm"], Row(contraction.matrix_product, MATRIX)),
+        (["einsum"], Row(attention.einsum, ("tensors",))),
+        (["scaled_dot_product_attention"], Row(attention.attention)),
+        (["embedding"], Row(lookup.embedding, ("weight",))),
+        (["index"], Row(lookup.index)),
+        (["index_select"], Row(lookup.index_select)),
         (["batch_norm", "instance_norm"], Row(norm.channel_norm, STATISTICS)),
         (["layer_norm", "rms_norm"], Row(norm.layer_norm, WEIGHT)),
         (["group_norm"], Row(norm.group_norm, WEIGHT)),
@@ -136,6 +144,10 @@ def _families() -> list[tuple[list[str], Row]]:
         (["clamp", "clamp_min", "clamp_max", "hardtanh"], Row(elementwise.bounded)),
         (["threshold"], Row(elementwise.threshold)),
         (["pow"], Row(elementwise.power)),
+        (INVERSE, Row(elementwise.inverse)),
+        (["maximum", "minimum"], Row(elementwise.extreme_of_two)),
+        (COMPARED, Row(elementwise.compared)),
+        (["where", "masked_fill"], Row(elementwise.chosen)),
         (["prelu"], Row(elementwise.prelu, ("weight",))),
         (["add", "sub", "rsub"], Row(elementwise.addition, PAIR)),
         (["mul"], Row(elementwise.product, PAIR)),
@@ -150,6 +162,9 @@ def _families() -> list[tuple[list[str], Row]]:
         (["expand", "expand_as"], Row(shape.expand)),
         (["flip", "roll"], Row(shape.flip)),
         (["pixel_shuffle"], Row(shape.pixel_shuffle)),
+        (["pixel_unshuffle"], Row(shape.pixel_unshuffle)),
+        (["repeat"], Row(shape.repeat)),
+        (["repeat_interleave"], Row(shape.repeat_interleave)),
         (["cat", "concat", "concatenate"], Row(join.concatenate)),
         (["stack"], Row(join.stack)),
         (["chunk", "split", "split_with_sizes", "tensor_split"], Row(join.chunk)),

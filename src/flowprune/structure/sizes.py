@@ -1,0 +1,116 @@
+"""Which attributes of a model's modules count its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from torch import nn
+from torch.fx import Node
+
+from flowprune.core.units import Kind, Layout
+from flowprune.structure.capture import Captured
+from flowprune.structure.ledger import Ledger
+from flowprune.structure.lessons import Attribute, Spot
+from flowprune.structure.value import Dim
+
+Sizes = dict[Attribute, tuple[Spot, int]]
+
+TOLD: Final[dict[str, Kind]] = {
+    "num_heads": "heads",
+    "num_attention_heads": "heads",
+    "num_key_value_heads": "heads",
+    "num_kv_heads": "heads",
+    "n_heads": "heads",
+    "n_head": "heads",
+    "n_kv_heads": "heads",
+    "nhead": "heads",
+    "heads": "heads",
+    "all_head_size": "heads",
+    "attention_width": "heads",
+    "intermediate_size": "channels",
+    "hidden_features": "channels",
+    "ffn_dim": "channels",
+    "mlp_dim": "channels",
+}
+"""Attributes that say how many there are, whether or not the code goes by them."""
+
+
+def candidates(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spots: Sequence[Spot]) -> list[Sizes]:
+    """Sets of attributes by which disproved nodes may go, most likely first.
+
+    An attribute is a candidate where it is as large as a dimension that flows into or out of the node, and belongs to
+    one of the modules that the node is part of; the innermost module that has any decides first.
+    """
+    levels: dict[int, Sizes] = {}
+    singles: list[Sizes] = []
+    for spot in spots:
+        node = next((n for n in graphs[spot.graph].graph.nodes if n.name == spot.node), None)
+        depth = 0
+        for path in reversed(module_paths(node)) if node is not None else ():
+            found = {a: (spot, k) for a, k in _matching(model, path, ledger.dims.get(spot, []))}
+            if found:
+                levels.setdefault(depth, {}).update(found)
+                singles += [{a: place} for a, place in found.items()] if len(found) > 1 else []
+                depth += 1
+    return [*levels.values(), *singles]
+
+
+def module_paths(node: Node) -> list[str]:
+    """The modules that a node is part of, from the outermost to the innermost.
+
+    Example:
+        >>> import torch
+        >>> program = torch.export.export(nn.Sequential(nn.ReLU()), (torch.ones(1),))
+        >>> [module_paths(node) for node in program.graph.nodes if node.op == "call_function"]
+        [['', '0']]
+    """
+    return [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
+
+
+def _matching(model: nn.Module, path: str, dims: Sequence[Dim | None]) -> Iterator[tuple[Attribute, int]]:
+    try:
+        module = model.get_submodule(path)
+    except AttributeError:
+        return
+    for name, value in vars(module).items():
+        if type(value) is not int or value < 2:
+            continue
+        place = next((k for k, dim in enumerate(dims) if dim is not None and dim.size == value), None)
+        if place is not None:
+            yield (path, name), place
+
+
+def told(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, layout: Layout) -> Sizes:
+    """Attributes whose name says that they count units that can be cut."""
+    kinds = _kinds(ledger, layout)
+    result: Sizes = {}
+    for number, captured in enumerate(graphs):
+        for node in captured.graph.nodes:
+            spot = Spot(number, node.name)
+            dims = ledger.dims.get(spot, [])
+            live = [d if d is not None and (kinds[d.atoms] > 0).all() else None for d in dims]
+            if not any(d is not None for d in live):
+                continue
+            for path in module_paths(node)[-2:]:
+                for attribute, place in _matching(model, path, live):
+                    dim = live[place]
+                    wanted = TOLD.get(attribute[1])
+                    if dim is not None and wanted is not None and (kinds[dim.atoms] == CODES[wanted]).all():
+                        result.setdefault(attribute, (spot, place))
+    return result
+
+
+CODES: Final[dict[Kind, int]] = {"channels": 1, "heads": 2}
+
+
+def _kinds(ledger: Ledger, layout: Layout) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """For each atom the kind of unit it belongs to, 0 where it belongs to none."""
+    label = ledger.atoms.labels()
+    kinds = np.zeros(len(label), dtype=np.int64)
+    for group in layout.values():
+        for member in group.members:
+            if member.role != "size":
+                kinds[label[ledger.axes[member.name, member.axis].atoms[member.positions.numpy()]]] = CODES[group.kind]
+    return kinds[label]
