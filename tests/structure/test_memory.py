@@ -92,6 +92,18 @@ def test_a_function_at_the_address_of_one_that_is_gone_is_another():
         gc.collect()
 
 
+def test_a_forward_in_many_wrappers_is_one_and_the_same():
+    def wrapped(function, depth):
+        def inner(*args):
+            return function(*args)
+
+        return wrapped(inner, depth - 1) if depth else inner
+
+    kind = type("Wrapped", (nn.Sequential,), {"forward": wrapped(nn.Sequential.forward, 6)})
+    model, x = kind(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.ones(2, 3)
+    assert trace(model, x) is trace(model, x)
+
+
 def test_what_cannot_be_seen_is_caught_by_the_inputs_kept_with_the_trace():
     class Hidden(Acting):
         def forward(self, x):

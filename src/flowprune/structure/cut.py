@@ -107,6 +107,22 @@ def _kept(removed: Mapping[tuple[str, int], Tensor], tensors: Mapping[str, Tenso
     return result
 
 
+def own_(model: nn.Module, others: nn.Module) -> None:
+    """Copies of the parameters that a model shares with another one, in their places; none has a gradient."""
+    shared = {id(param) for param in others.parameters()}
+    new: dict[int, Tensor] = {}
+    replaced: dict[nn.Parameter, tuple[nn.Parameter, Kept]] = {}
+    for param in model.parameters():
+        if id(param) in shared:
+            successor = cast("nn.Parameter", _smaller(param, ()))
+            new[id(param)], replaced[param] = successor, (successor, ())
+    for module in model.modules():
+        _swap(module, new)
+    _tell(model, replaced)
+    for param in model.parameters():
+        param.grad = None
+
+
 def sliced(tensor: Tensor, axes: Kept) -> Tensor:
     """The kept positions of a tensor: one ``index_select`` per axis, the one that loses most first."""
     result = tensor.detach()
@@ -115,6 +131,8 @@ def sliced(tensor: Tensor, axes: Kept) -> Tensor:
         for axis, kept in axes:
             shape[axis] = len(kept)
         return result[(0,) * result.dim()].expand(shape)
+    if not axes:
+        return result.clone()
     for axis, kept in sorted(axes, key=lambda item: len(item[1]) / max(tensor.shape[item[0]], 1)):
         result = result.index_select(axis, kept.to(tensor.device))
     if tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):

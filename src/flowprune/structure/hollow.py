@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
-from flowprune.core.errors import PruningError
-from flowprune.structure.twin import without_hooks
+from flowprune.structure.twin import copied, without_hooks
 
 
 def hollow(model: nn.Module, where: str = "trace") -> nn.Module:
@@ -24,17 +21,7 @@ def hollow(model: nn.Module, where: str = "trace") -> nn.Module:
         >>> twin.weight.shape, twin.weight.untyped_storage().nbytes()
         (torch.Size([1000, 1000]), 4)
     """
-    memo: dict[int, object] = {}
-    for param in model.parameters():
-        memo[id(param)] = _hollow(param)
-    try:
-        twin = copy.deepcopy(model, memo)
-    except Exception as error:
-        raise PruningError(
-            f"{where}(model=) must be a model that copy.deepcopy can copy; it raised {type(error).__name__}: {error}. "
-            "Remove tensors with a gradient history from its attributes."
-        ) from error
-    return without_hooks(twin)
+    return without_hooks(copied(model, where, {id(param): _hollow(param) for param in model.parameters()}))
 
 
 def _hollow(param: nn.Parameter) -> nn.Parameter:

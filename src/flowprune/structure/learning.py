@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -11,51 +12,100 @@ from flowprune.structure.capture import Captured, Deadline
 from flowprune.structure.example import Example
 from flowprune.structure.grouping import groups
 from flowprune.structure.ledger import Ledger
-from flowprune.structure.lessons import Spot
-from flowprune.structure.sizes import Sizes, candidates, told
+from flowprune.structure.lessons import Lessons, Spot
+from flowprune.structure.sizes import Sizes, alike, candidates, told
 from flowprune.structure.trial import Disproof, attempt
 
 RUNS = "the code does not run, or takes another way, without one of these channels"
 
 
-def learn(
-    twin: nn.Module,
-    graphs: Sequence[Captured],
-    ledger: Ledger,
-    disproof: Disproof,
-    example: Example,
-    deadline: Deadline,
-) -> None:
-    """Write into the ledger's lessons what a failed trial says, so that the next one goes further.
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What trials are made with.
 
-    Where attributes of modules, set to what is left, mend the nodes that failed, these attributes follow the channels
-    from here on. Else the nodes are not explained. Where no node can be named, the groups are tried one by one.
+    Attributes:
+        twin: Without weights.
+        graphs: Of it.
+        example: What it is called with.
+        deadline: For all trials together.
+    """
+
+    twin: nn.Module
+    graphs: Sequence[Captured]
+    example: Example
+    deadline: Deadline
+
+    def attempt(self, ledger: Ledger, layout: Layout | None = None) -> Disproof | None:
+        """Try what a walk has found; see :func:`~flowprune.structure.trial.attempt`."""
+        offered = groups(ledger) if layout is None else layout
+        return attempt(self.twin, self.graphs, ledger, offered, self.example, self.deadline)
+
+
+def holds(bench: Bench, ledger: Ledger) -> bool:
+    """Whether a cut twin does what a walk foretells; where it does not, the ledger's lessons say more than before.
+
+    Where attributes of modules, set to what is left, mend the nodes that failed, they follow the channels from here on:
+    that changes nothing of the walk. Else the nodes are not explained, and one has to walk again.
     """
     lessons = ledger.lessons
-    for sizes in candidates(twin, graphs, ledger, disproof.spots):
+    named = _named(bench, ledger)
+    disproof = bench.attempt(ledger)
+    while disproof is not None:
+        mended, after = _mended(bench, ledger, disproof)
+        if not mended and named:
+            _forget(lessons, named)
+            named, after = {}, bench.attempt(ledger)
+        elif not mended:
+            spots = disproof.spots or _one_by_one(bench, ledger)
+            for spot in spots:
+                lessons.disprove(spot, disproof.reason if disproof.spots else RUNS)
+            return False
+        disproof = after
+    return True
+
+
+def _named(bench: Bench, ledger: Ledger) -> Sizes:
+    """Attributes whose name says that they count what can be cut follow too, unless the code goes wrong with them."""
+    known = ledger.lessons.sizes
+    named = {a: place for a, place in told(bench.twin, bench.graphs, ledger, groups(ledger)).items() if a not in known}
+    known.update(named)
+    return named
+
+
+def _forget(lessons: Lessons, sizes: Sizes) -> None:
+    for attribute in sizes:
+        lessons.sizes.pop(attribute, None)
+
+
+def _mended(bench: Bench, ledger: Ledger, disproof: Disproof) -> tuple[bool, Disproof | None]:
+    """Whether attributes that follow the channels mend the nodes that failed, and what fails then."""
+    lessons = ledger.lessons
+    likely = candidates(bench.twin, bench.graphs, ledger, disproof.spots)
+    for sizes in [*likely, *alike(bench.twin, bench.graphs, ledger, disproof.before)]:
         new = {attribute: place for attribute, place in sizes.items() if attribute not in lessons.sizes}
         if not new:
             continue
         lessons.sizes.update(new)
-        after = attempt(twin, graphs, ledger, groups(ledger), example, deadline)
-        if after is None or (after.spots and not set(after.spots) & set(disproof.spots)):
-            return
-        for attribute in new:
-            del lessons.sizes[attribute]
-    spots = disproof.spots or _one_by_one(twin, graphs, ledger, example, deadline)
-    for spot in spots:
-        lessons.disprove(spot, disproof.reason if disproof.spots else RUNS)
+        after = bench.attempt(ledger)
+        if after is None or (after.spots and _place(ledger, after) > _place(ledger, disproof)):
+            return True, after
+        _forget(lessons, new)
+    return False, disproof
 
 
-def _one_by_one(
-    twin: nn.Module, graphs: Sequence[Captured], ledger: Ledger, example: Example, deadline: Deadline
-) -> list[Spot]:
+def _place(ledger: Ledger, disproof: Disproof) -> int:
+    """How far the code ran as foretold: the number of the first node that failed."""
+    places = {spot: number for number, spot in enumerate(ledger.dims)}
+    return min((places[spot] for spot in disproof.spots), default=-1)
+
+
+def _one_by_one(bench: Bench, ledger: Ledger) -> list[Spot]:
     """The first reader of each group without a channel of which the code does not run as foretold."""
     guilty: list[Spot] = []
     pending: list[Layout] = [groups(ledger)]
     while pending:
         layout = pending.pop()
-        if attempt(twin, graphs, ledger, layout, example, deadline) is None:
+        if bench.attempt(ledger, layout) is None:
             continue
         names = list(layout)
         if len(names) > 1:
@@ -76,17 +126,3 @@ def _first(ledger: Ledger, name: str) -> Spot:
         if any(dim is not None and mine.intersection(label[dim.atoms].tolist()) for dim in dims)
     ]
     return touched[min(1, len(touched) - 1)]
-
-
-def say(
-    twin: nn.Module, graphs: Sequence[Captured], ledger: Ledger, layout: Layout, example: Example, deadline: Deadline
-) -> None:
-    """Let attributes whose name says that they count what can be cut follow too, if the code still runs as foretold."""
-    lessons = ledger.lessons
-    new: Sizes = {a: place for a, place in told(twin, graphs, ledger, layout).items() if a not in lessons.sizes}
-    if not new:
-        return
-    lessons.sizes.update(new)
-    if attempt(twin, graphs, ledger, groups(ledger), example, deadline) is not None:
-        for attribute in new:
-            del lessons.sizes[attribute]

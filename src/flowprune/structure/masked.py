@@ -34,12 +34,17 @@ def masked_tensors(model: nn.Module, layout: Layout, masks: Mapping[str, Tensor]
     return result
 
 
-@torch.no_grad()
-def zero_units_(model: nn.Module, layout: Layout, masks: Mapping[str, Tensor]) -> None:
-    """Zero masked units of a model in place."""
+def mask_(model: nn.Module, layout: Layout, masks: Mapping[str, Tensor]) -> None:
+    """Put parameters whose masked units are zero in the place of a model's own, which keep their values."""
     params = dict(model.named_parameters())
-    for name, tensor in masked_tensors(model, layout, masks).items():
-        params[name].copy_(tensor)
+    new = {
+        id(params[name]): nn.Parameter(t, requires_grad=False)
+        for name, t in masked_tensors(model, layout, masks).items()
+    }
+    for module in model.modules():
+        for key, param in module._parameters.items():
+            if param is not None and id(param) in new:
+                module._parameters[key] = new[id(param)]
 
 
 @torch.no_grad()

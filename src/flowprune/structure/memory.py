@@ -107,7 +107,8 @@ def _code(value: object, depth: int) -> str:
         code = value.__code__
         named = (value.__module__, value.__qualname__, code.co_code, code.co_names, code.co_consts)
         # The identity alone would not do: the address of a function that is gone is given to the next.
-        return f"@{id(value)}{named}" + _told((value.__defaults__, value.__kwdefaults__, cells), depth)
+        held = (value.__defaults__, value.__kwdefaults__, *cells)
+        return f"@{id(value)}{named}" + str([_told(item, depth - 1) for item in held] if depth else "")
     if isinstance(value, nn.Module):
         return f"@{id(value)}{value!r}"
     return f"@{id(value)}" + _told(getattr(value, "__dict__", None), depth)

@@ -10,10 +10,10 @@ from flowprune.core.arguments import require_model
 from flowprune.core.units import Layout
 from flowprune.structure.cut import cut_
 from flowprune.structure.example import Example
-from flowprune.structure.masked import zero_units_
+from flowprune.structure.masked import mask_
 from flowprune.structure.records import Trace
 from flowprune.structure.slicing import check_masks
-from flowprune.structure.twin import copied
+from flowprune.structure.twin import sharing
 from flowprune.structure.verify import compare
 
 
@@ -22,10 +22,10 @@ def rehearse(
 ) -> tuple[str, ...]:
     """Cut a copy, and compare it with a masked copy, on at most two examples; the modes in which they were compared.
 
-    In evaluation and in training mode, in double precision where the model allows it. Neither the model nor the
-    random state is touched. A mode in which the model itself is random, so that two runs of it differ, is not
-    compared and not in the result, which may be empty; ``"train"`` is missing too where that mode cannot run on the
-    examples (batch norm of one value).
+    In evaluation and in training mode, in double precision where the model allows it and is not large. Neither the
+    model nor the random state is touched. A mode in which the model itself is random, so that two runs of it differ,
+    is not compared and not in the result, which may be empty; ``"train"`` is missing too where that mode cannot run on
+    the examples (batch norm of one value).
 
     Args:
         model: Is copied, hooks included: they may be part of what it computes.
@@ -47,7 +47,26 @@ def rehearse(
     require_model("rehearse", model)
     example, groups = Example.of(example_inputs), layout.groups if isinstance(layout, Trace) else layout
     check_masks(groups, masks)
-    masked, small = copied(model, "rehearse"), copied(model, "rehearse")
-    zero_units_(masked, groups, masks)
+    small = sharing(model, "rehearse")
     cut_(small, groups, masks)
-    return compare(masked, small, example)
+    return verify(model, small, groups, masks, example)
+
+
+def verify(
+    model: nn.Module, small: nn.Module, layout: Layout, masks: Mapping[str, Tensor], example: Example
+) -> tuple[str, ...]:
+    """Compare a cut copy of a model with a masked one; the modes in which they were compared.
+
+    Args:
+        model: Is not changed, nor is ``small``.
+        small: Cut already.
+        layout: Of the model.
+        masks: What was cut.
+        example: What both are called with.
+
+    Raises:
+        PruningError: they differ, or one of them does not run.
+    """
+    masked = sharing(model, "rehearse")
+    mask_(masked, layout, masks)
+    return compare(masked, sharing(small, "rehearse"), example)

@@ -8,15 +8,16 @@ from torch import Tensor, nn
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import PruningError, invalid
-from flowprune.structure.cut import cut_
+from flowprune.structure.cut import cut_, own_
 from flowprune.structure.decision import Slices, decide
+from flowprune.structure.example import Example
 from flowprune.structure.masked import zero_
 from flowprune.structure.memory import recall
 from flowprune.structure.records import Trace
-from flowprune.structure.rehearsal import rehearse
+from flowprune.structure.rehearsal import verify as compared
 from flowprune.structure.slicing import check_masks
 from flowprune.structure.trace import TIME_LIMIT, trace
-from flowprune.structure.twin import copied
+from flowprune.structure.twin import sharing
 
 
 def remove(
@@ -60,11 +61,15 @@ def remove(
     found, inputs = _found(require_model("remove", model), example_inputs, time_limit)
     decision = decide(model, found, masks)
     check_masks(found.groups, decision.units)
-    small = copied(model, "remove")
-    _zero(small, decision.zeroed)
-    if verify:
-        rehearse(small, found, decision.units, inputs)
+    small = sharing(model, "remove")
+    if decision.zeroed:
+        own_(small, model)
+        _zero(small, decision.zeroed)
+    whole = sharing(small, "remove")
     cut_(small, found, decision.units)
+    if verify:
+        compared(whole, small, found.groups, decision.units, Example.of(inputs))
+    own_(small, model)
     return small
 
 

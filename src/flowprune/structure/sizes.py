@@ -41,20 +41,35 @@ def candidates(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spo
     """Sets of attributes by which disproved nodes may go, most likely first.
 
     An attribute is a candidate where it is as large as a dimension that flows into or out of the node, and belongs to
-    one of the modules that the node is part of; the innermost module that has any decides first.
+    one of the modules that the node is part of. First those of the innermost module that has any, for all nodes
+    together, then those of the next; then one attribute at a time, for all modules of one type together.
     """
     levels: dict[int, Sizes] = {}
-    singles: list[Sizes] = []
     for spot in spots:
-        node = next((n for n in graphs[spot.graph].graph.nodes if n.name == spot.node), None)
-        depth = 0
-        for path in reversed(module_paths(node)) if node is not None else ():
-            found = {a: (spot, k) for a, k in _matching(model, path, ledger.dims.get(spot, []))}
-            if found:
-                levels.setdefault(depth, {}).update(found)
-                singles += [{a: place} for a, place in found.items()] if len(found) > 1 else []
-                depth += 1
-    return [*levels.values(), *singles]
+        for depth, (_, found) in enumerate(_around(model, graphs, ledger, spot)):
+            levels.setdefault(depth, {}).update(found)
+    return [*levels.values(), *alike(model, graphs, ledger, spots)]
+
+
+def alike(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spots: Sequence[Spot]) -> list[Sizes]:
+    """The candidates one attribute at a time, for all modules of one type together."""
+    names: dict[tuple[type[nn.Module], str], Sizes] = {}
+    for spot in spots:
+        for module, found in _around(model, graphs, ledger, spot):
+            for attribute, place in found.items():
+                names.setdefault((type(module), attribute[1]), {})[attribute] = place
+    return list(names.values())
+
+
+def _around(
+    model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spot: Spot
+) -> Iterator[tuple[nn.Module, Sizes]]:
+    """The modules around a node that have candidates, from the innermost."""
+    node = next((n for n in graphs[spot.graph].graph.nodes if n.name == spot.node), None)
+    for path in reversed(module_paths(node)) if node is not None else ():
+        found = {a: (spot, k) for a, k in _matching(model, path, ledger.dims.get(spot, []))}
+        if found:
+            yield model.get_submodule(path), found
 
 
 def module_paths(node: Node) -> list[str]:

@@ -13,13 +13,12 @@ from flowprune.structure.capture import Captured, CaptureError, Deadline, captur
 from flowprune.structure.example import Example
 from flowprune.structure.grouping import groups, left_whole
 from flowprune.structure.hollow import hollow
-from flowprune.structure.learning import learn, say
+from flowprune.structure.learning import Bench, holds
 from flowprune.structure.ledger import Ledger
 from flowprune.structure.lessons import Lessons
 from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Refusal, Trace
 from flowprune.structure.rules import rules
-from flowprune.structure.trial import attempt
 from flowprune.structure.walk import walk
 
 TIME_LIMIT = 120.0
@@ -63,18 +62,11 @@ def _traced(model: nn.Module, example: Example, deadline: Deadline) -> Trace:
     """Walk, and try what was found on a cut twin, until a trial finds nothing against it."""
     twin = hollow(model)
     graphs, unused = _graphs(twin, example, deadline)
-    lessons = Lessons()
+    bench, lessons = Bench(twin, graphs, example, deadline), Lessons()
     while True:
         ledger = _walked(twin, graphs, lessons, deadline)
-        if _turned(ledger):
-            continue
-        layout = groups(ledger)
-        disproof = attempt(twin, graphs, ledger, layout, example, deadline)
-        if disproof is None:
-            break
-        learn(twin, graphs, ledger, disproof, example, deadline)
-    say(twin, graphs, ledger, layout, example, deadline)
-    return _result(ledger, unused)
+        if not _turned(ledger) and holds(bench, ledger):
+            return _result(ledger, unused)
 
 
 def _graphs(twin: nn.Module, example: Example, deadline: Deadline) -> tuple[list[Captured], tuple[str, ...]]:

@@ -59,10 +59,12 @@ class Disproof:
     Attributes:
         spots: The nodes whose rule does not hold; empty where it cannot be told which.
         reason: In words.
+        before: Nodes that name a size of the same channels, and may have gone wrong in silence before these.
     """
 
     spots: tuple[Spot, ...]
     reason: str
+    before: tuple[Spot, ...] = ()
 
 
 def attempt(
@@ -90,7 +92,8 @@ def attempt(
         try:
             after = capture(small, example, mode=mode, deadline=deadline)
         except CaptureError as error:
-            return Disproof(_on_the_line(before, ledger, number, error.__cause__ or error), WRITTEN)
+            spots = _on_the_line(before, ledger, number, error.__cause__ or error)
+            return Disproof(spots, WRITTEN, _of_the_same(ledger, spots))
         found = _difference(before, after, ledger, number, kept)
         if found is not None:
             return found
@@ -219,3 +222,15 @@ def _on_the_line(before: Captured, ledger: Ledger, graph: int, error: BaseExcept
             by_line.setdefault(where(node), []).append(spot)
     alive = next((by_line[line] for line in user_lines(error) if line in by_line), [])
     return tuple(spot for spot in alive if spot in suspected) or tuple(alive)
+
+
+def _of_the_same(ledger: Ledger, spots: Sequence[Spot]) -> tuple[Spot, ...]:
+    """The nodes that name a size of the channels that flow through others."""
+    label = ledger.atoms.labels()
+    mine = np.zeros(len(label), dtype=bool)
+    for spot in spots:
+        for dim in ledger.dims[spot]:
+            if dim is not None:
+                mine[label[dim.atoms]] = True
+    found = dict.fromkeys(ledger.spot(node) for node, atoms in ledger.suspects if mine[label[atoms]].any())
+    return tuple(spot for spot in found if spot not in spots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,19 +15,41 @@ from flowprune.core.errors import PruningError
 from flowprune.signals.as_found import random_state
 
 
-def copied(model: nn.Module, where: str) -> nn.Module:
+def copied(model: nn.Module, where: str, memo: Mapping[int, object] | None = None) -> nn.Module:
     """A deep copy, hooks included.
+
+    Args:
+        model: Any module.
+        where: Said in the error.
+        memo: What stands in the copy for objects of the model, by ``id``.
 
     Raises:
         PruningError: the model cannot be copied.
     """
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, dict(memo or {}))
     except Exception as error:
         raise PruningError(
             f"{where}(model=) must be a model that copy.deepcopy can copy; it raised {type(error).__name__}: {error}. "
             "Remove tensors with a gradient history from its attributes."
         ) from error
+
+
+def sharing(model: nn.Module, where: str) -> nn.Module:
+    """A copy, hooks included, that holds the very parameters of the model: it costs the buffers and no weights.
+
+    Whoever wants to change a parameter of it puts another in its place.
+
+    Raises:
+        PruningError: the model cannot be copied.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> twin = sharing(layer, "example")
+        >>> twin is layer, twin.weight is layer.weight
+        (False, True)
+    """
+    return copied(model, where, {id(param): param for param in model.parameters()})
 
 
 def duplicate(model: nn.Module, where: str = "trace") -> nn.Module:

@@ -15,6 +15,8 @@ from flowprune.signals.as_found import Buffers
 from flowprune.structure.example import Example, double
 from flowprune.structure.twin import random_state_kept
 
+EXACT = 10_000_000
+"""Parameters up to which a model is compared in double precision, on copies; a larger one as it is."""
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
 """Largest difference, as a fraction of the largest output; other types 5e-2."""
 
@@ -70,13 +72,16 @@ def _different(where: str, name: str, how: str) -> PruningError:
 def compare(
     masked: nn.Module, small: nn.Module, example: Example, *, modes: Sequence[str] = ("eval", "train")
 ) -> tuple[str, ...]:
-    """Probe two throw-away models, which this changes, on at most two examples; the modes in which they agree.
+    """Probe two models on at most two examples; the modes in which they agree.
+
+    Their modes and their dropout are changed; their parameters, which other models may share, are not.
 
     Modules that drop at random drop nothing here. A mode in which the masked model gives something else under another
     seed says nothing about the removal and is left out; so is training mode where it cannot run (batch norm of one
     value). The smaller model must run in any case. Random state and buffers are the same for each run.
 
-    Cost: two passes per mode, on two examples; in double precision where the model allows it.
+    Cost: two passes per mode, on two examples; in double precision where the model allows it and has at most
+    :data:`EXACT` parameters.
 
     Raises:
         PruningError: they differ, or one of them cannot run.
@@ -139,10 +144,11 @@ def _prepared(masked: nn.Module, small: nn.Module, example: Example) -> tuple[nn
     probe = example.first(2)
     if all(tensor.dtype == torch.float64 for tensor in masked.parameters()):
         return masked, small, probe if probe is example or _runs(masked, probe) else example
-    for few in (probe,) if probe is example else (probe, example):
+    size = sum(tensor.numel() for tensor in masked.parameters())
+    for few in dict.fromkeys((probe, example)) if size <= EXACT else ():
         exact = _doubled(masked, few)
         if exact is not None:
-            return exact, small.double(), few.map(double)
+            return exact, copy.deepcopy(small).double(), few.map(double)
     return masked, small, probe if probe is example or _runs(masked, probe) else example
 
 

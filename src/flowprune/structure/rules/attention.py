@@ -59,13 +59,14 @@ def _of_mask(mask: Value | None, place: int) -> Dim | None:
 
 def _within(ledger: Ledger, call: Call, query: Value, key: Value, value: Value) -> Dim | None:
     """The last dimension: the channels of one head."""
-    inner = [dims[len(dims) - 1] for dims in (query.dims, key.dims, value.dims)]
+    last = len(query.shape) - 1
+    inner = [query.dims[last], key.dims[last], value.dims[last]]
     if len(query.shape) > 3 and query.shape[-3] > 1:
         ledger.refuse(call.node, ONE_HEAD, [dim.atoms for dim in inner if dim is not None])
         return inner[2]
     if call.get("scale") is None:
         ledger.refuse(call.node, SCALE, [dim.atoms for dim in inner[:2] if dim is not None])
-    _summed(ledger, call, inner[:2], [query.shape[-1], key.shape[-1]])
+    _summed(ledger, call, inner[:2], [query.shape[last], key.shape[last]])
     return inner[2]
 
 
