@@ -33,12 +33,19 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "kind", ["analyses", "models", "datasets", "measures", "objectives", "presets", "schedules", "events"]
+    "kind",
+    ["analyses", "models", "datasets", "granularities", "measures", "objectives", "presets", "schedules", "events"],
 )
 def test_list(kind):
     import flowprune as fp
 
-    index = {"models": fp.MODELS, "datasets": fp.DATASETS, "measures": fp.MEASURES, "presets": fp.PRESETS}.get(kind)
+    index = {
+        "models": fp.MODELS,
+        "datasets": fp.DATASETS,
+        "granularities": fp.GRANULARITIES,
+        "measures": fp.MEASURES,
+        "presets": fp.PRESETS,
+    }.get(kind)
     names = call("list", kind).output.split()
     assert names
     assert index is None or names == list(index)

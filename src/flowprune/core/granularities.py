@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from inspect import Parameter, signature
+from inspect import signature
 from typing import Any, Final
 
 from flowprune.core.errors import invalid, unknown
@@ -22,8 +22,10 @@ GRANULARITIES: Final[Index[Callable[..., Any]]] = Index(
         "blocks": "flowprune.masks.blocks:Blocks",
     },
 )
-"""Each makes a granularity; its arguments without a default are the sizes that its name is written with."""
+"""Each makes a granularity: of its sizes, if it has any, and of what else it takes by name."""
 
+SIZES: Final[Mapping[str, tuple[str, ...]]] = {"nm": ("n", "m"), "blocks": ("rows", "cols")}
+"""The sizes that a name is written with, in order."""
 NOUNS: Final[Mapping[str, str]] = {"nm": "weights"}
 """What the units are called in a sentence, where that is not the name."""
 
@@ -44,30 +46,31 @@ def build_granularity(where: str, text: str, available: Mapping[str, object] | N
         >>> build_granularity("--granularity", "blocks:4x1").cols
         1
     """
-    kind, sizes = _parsed(text)
-    require_granularity(where, text)
-    parameters = signature(GRANULARITIES[kind]).parameters
-    needed = [name for name, p in parameters.items() if p.default is Parameter.empty]
-    if len(sizes) != len(needed) or not all(size.isdecimal() for size in sizes):
-        raise invalid(where, f"written as {':'.join([kind, *needed])}", text, "Sizes are whole numbers, as in nm:2:4.")
-    given = {name: value for name, value in (available or {}).items() if name in parameters}
-    return GRANULARITIES[kind](*map(int, sizes), **given)
+    kind, sizes = require_granularity(where, text)
+    made = GRANULARITIES[kind]
+    taken = signature(made).parameters
+    return made(*sizes, **{name: value for name, value in (available or {}).items() if name in taken})
 
 
-def require_granularity(where: str, text: str) -> str:
-    """The text, if it begins with a name of :data:`GRANULARITIES`; nothing is imported for it.
+def require_granularity(where: str, text: str) -> tuple[str, tuple[int, ...]]:
+    """The name and the sizes in a text; nothing is imported for it.
 
     Raises:
         UnknownNameError: no such name.
+        ValueError: too many or too few sizes.
 
     Example:
         >>> require_granularity("Spec(prune.granularity)", "nm:2:4")
-        'nm:2:4'
+        ('nm', (2, 4))
     """
-    kind, _ = _parsed(text)
+    kind, _, rest = text.partition(":")
     if kind not in GRANULARITIES:
         raise unknown(where, kind, GRANULARITIES)
-    return text
+    needed, sizes = SIZES.get(kind, ()), re.split("[:x]", rest) if rest else []
+    if len(sizes) != len(needed) or not all(size.isdecimal() for size in sizes):
+        todo = "Sizes are whole numbers, as in nm:2:4." if needed else "It has no sizes."
+        raise invalid(where, f"written as {':'.join([kind, *needed])}", text, todo)
+    return kind, tuple(map(int, sizes))
 
 
 def units_in_words(text: str) -> str:
@@ -80,8 +83,3 @@ def units_in_words(text: str) -> str:
     kind, _, sizes = text.partition(":")
     noun = NOUNS.get(kind, kind)
     return f"{sizes} {noun}" if sizes else noun
-
-
-def _parsed(text: str) -> tuple[str, list[str]]:
-    kind, _, sizes = text.partition(":")
-    return kind, re.split("[:x]", sizes) if sizes else []

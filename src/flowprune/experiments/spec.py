@@ -249,7 +249,8 @@ def _require_sound(where: str, spec: Spec) -> None:
     if spec.prune.granularity != "channels" and (spec.prune.residual != "coupled" or spec.reference_compat):
         got = f"prune.residual={spec.prune.residual}, reference_compat={spec.reference_compat}"
         raise invalid(f"{where}(prune.granularity)", "'channels' with settings of channels", got)
-    if ":" in require_granularity(f"{where}(prune.granularity)", spec.prune.granularity):
+    _, sizes = require_granularity(f"{where}(prune.granularity)", spec.prune.granularity)
+    if sizes:
         _require_pattern(where, spec, spec.prune)
 
 

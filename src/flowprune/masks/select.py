@@ -127,7 +127,7 @@ def remove_lowest(
 ) -> dict[str, Tensor]:
     """Masks with exactly ``remove`` units cut over all tensors together, those that are not alive included.
 
-    ``required`` are units that stay besides those of ``min_keep`` and the ``protected`` layers.
+    ``required`` units stay, and count in ``min_keep``.
 
     Raises:
         PruningError: fewer than ``remove`` units may go, more are gone already, or a layer would be emptied.
@@ -136,10 +136,9 @@ def remove_lowest(
         >>> remove_lowest({"w": torch.tensor([2.0, 1.0, 3.0])}, 1)["w"]
         tensor([ True, False,  True])
     """
-    locked = {name: _locked(score, name, min_keep or {}, set(protected), alive) for name, score in scores.items()}
-    for name, lock in (required or {}).items():
-        held = locked[name]
-        locked[name] = lock if held is None else held | lock
+    held, floor, living = required or {}, min_keep or {}, alive or {}
+    locked = {name: _best(name, s, floor.get(name, 0), held.get(name), living.get(name)) for name, s in scores.items()}
+    locked |= {name: _whole(scores[name], living.get(name)) for name in scores.keys() & set(protected)}
     gone = 0 if alive is None else sum(int((~alive[name]).sum()) for name in scores)
     total = sum(score.numel() for score in scores.values())
     safe = sum(0 if lock is None else int(lock.sum()) for lock in locked.values())
@@ -196,18 +195,19 @@ def _pools(
     return [(list(scores), round(sparsity * sum(score.numel() for score in scores.values())))]
 
 
-def _locked(
-    score: Tensor, name: str, min_keep: Mapping[str, int], protected: set[str], alive: Mapping[str, Tensor] | None
-) -> Tensor | None:
-    """Boolean tensor of the units of a layer that must stay, or None where none must."""
-    if name in protected:
-        return torch.ones_like(score, dtype=torch.bool) if alive is None else alive[name].clone()
-    keep = min(min_keep.get(name, 0), score.numel())
-    if keep <= 0:
-        return None
-    pool = None if alive is None else {name: alive[name]}
-    available = score.numel() if pool is None else int(pool[name].sum())
-    return keep_highest({name: score}, min(keep, available), alive=pool)[name]
+def _whole(score: Tensor, alive: Tensor | None) -> Tensor:
+    """All units of a layer that are alive."""
+    return torch.ones_like(score, dtype=torch.bool) if alive is None else alive.clone()
+
+
+def _best(name: str, score: Tensor, keep: int, required: Tensor | None, alive: Tensor | None) -> Tensor | None:
+    """The units of a layer that must stay, its ``keep`` top-scored among them; None where none must."""
+    held = 0 if required is None else int(torch.count_nonzero(required))
+    keep = min(keep, score.numel() if alive is None else int(torch.count_nonzero(alive)))
+    if keep <= held:
+        return required
+    pool = None if alive is None else {name: alive}
+    return keep_highest({name: score}, keep, first={name: required}, alive=pool)[name]
 
 
 def _refuse_empty(masks: Mapping[str, Tensor]) -> None:
