@@ -73,6 +73,24 @@ def test_a_transposed_convolution_has_its_inputs_first() -> None:
     )
 
 
+def test_rounds_of_a_weight_with_its_inputs_first() -> None:
+    scores = score("magnitude", gather(nn.ConvTranspose2d(8, 3, 2, bias=False), None, (), needs=()), NM(2, 4))
+    first = select_round(scores, 0.3)
+    assert torch.equal(select(scores, within=first)["weight"], select(scores)["weight"])
+
+
+def test_weights_stored_the_other_way_round_by_gpt2_have_their_inputs_first() -> None:
+    """Only the name and its two sizes are looked at: the library that has the class need not be there."""
+
+    class Conv1D(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.nf, self.weight = 6, nn.Parameter(torch.randn(8, 6))
+
+    scores = score("magnitude", gather(nn.Sequential(Conv1D()), None, (), needs=()), NM(2, 4))
+    assert is_n_m(select(scores)["0.weight"], 2, 4, axis=0)
+
+
 def test_scores_are_those_of_single_weights() -> None:
     g = torch.Generator().manual_seed(0)
     w, grad = torch.randn(4, 8, generator=g), torch.randn(4, 8, generator=g)

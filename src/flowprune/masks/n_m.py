@@ -14,6 +14,9 @@ from flowprune.masks.offered import offered, require_skip, warn_left_out
 from flowprune.masks.weight_group import WeightGroup
 from flowprune.signals import Signals
 
+CHUNK = 1 << 17
+"""Runs that are looked at together."""
+
 
 @dataclass(frozen=True)
 class NM:
@@ -159,7 +162,13 @@ def _runs(tensor: Tensor, m: int) -> Tensor:
 
 def _best(runs: Tensor, alive: Tensor | None, n: int) -> Tensor:
     """Where an entry is among the n highest of its run."""
-    # Those that beat it are counted: for runs as short as these that is several times faster than sorting them.
+    flat = runs.reshape(-1, runs.shape[-1]).split(CHUNK)
+    living = [None] * len(flat) if alive is None else alive.reshape(-1, runs.shape[-1]).split(CHUNK)
+    return torch.cat([_best_of_few(*few, n) for few in zip(flat, living, strict=True)]).view(runs.shape)
+
+
+def _best_of_few(runs: Tensor, alive: Tensor | None, n: int) -> Tensor:
+    """The same for runs that fit the cache: those that beat an entry are counted, several times faster than sorting."""
     columns = [column.contiguous() for column in runs.unbind(-1)]
     living = None if alive is None else alive.unbind(-1)
     beaten = [torch.zeros_like(column, dtype=torch.int16) for column in columns]

@@ -139,9 +139,9 @@ def remove_lowest(
     held, floor, living = required or {}, min_keep or {}, alive or {}
     locked = {name: _best(name, s, floor.get(name, 0), held.get(name), living.get(name)) for name, s in scores.items()}
     locked |= {name: _whole(scores[name], living.get(name)) for name in scores.keys() & set(protected)}
-    gone = 0 if alive is None else sum(int((~alive[name]).sum()) for name in scores)
+    gone = 0 if alive is None else sum(s.numel() - int(torch.count_nonzero(alive[n])) for n, s in scores.items())
     total = sum(score.numel() for score in scores.values())
-    safe = sum(0 if lock is None else int(lock.sum()) for lock in locked.values())
+    safe = sum(0 if lock is None else int(torch.count_nonzero(lock)) for lock in locked.values())
     if remove < gone:
         raise PruningError(
             f"select(sparsity=) must not fall from round to round; {remove} units asked to be cut, {gone} are already."
