@@ -171,8 +171,10 @@ def reproduction() -> str:
 
 def place(spec: Spec) -> str:
     """Where a run belongs: the model, the data, and what is cut where that is not channels."""
-    weights = spec.prune is not None and spec.prune.granularity == "weights"
-    return f"{spec.model.name} on {spec.data.name}{', weights' if weights else ''}"
+    from flowprune.core.granularities import units_in_words
+
+    units = spec.prune.granularity if spec.prune else "channels"
+    return f"{spec.model.name} on {spec.data.name}{'' if units == 'channels' else f', {units_in_words(units)}'}"
 
 
 def absent(missing: Sequence[Spec]) -> str:

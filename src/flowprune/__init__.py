@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from flowprune import analysis, data, experiments, measures, models, objectives, report, schedules, structure, train
     from flowprune.analysis import flow, measured_change, predicted_change
     from flowprune.core.errors import PruningError, UnknownNameError
+    from flowprune.core.granularities import GRANULARITIES
     from flowprune.core.index import Index
     from flowprune.core.source import Source
     from flowprune.core.step import Step
     from flowprune.data import DATASETS
     from flowprune.experiments import PRESETS
-    from flowprune.masks import Masks, Scores, Weights, apply, check_zeros, release, select
+    from flowprune.masks import NM, Blocks, Masks, Scores, Weights, apply, check_zeros, is_n_m, release, select
     from flowprune.measures import MEASURES, Measure, Tracked, score
     from flowprune.models import MODELS
     from flowprune.prune import Cut, Pruner, PruneResult, prune
@@ -36,16 +37,20 @@ _HOMES = {
     "predicted_change": "analysis",
     "PruningError": "core.errors",
     "UnknownNameError": "core.errors",
+    "GRANULARITIES": "core.granularities",
     "Index": "core.index",
     "Source": "core.source",
     "Step": "core.step",
     "DATASETS": "data",
     "PRESETS": "experiments",
+    "Blocks": "masks",
     "Masks": "masks",
+    "NM": "masks",
     "Scores": "masks",
     "Weights": "masks",
     "apply": "masks",
     "check_zeros": "masks",
+    "is_n_m": "masks",
     "release": "masks",
     "select": "masks",
     "MEASURES": "measures",
@@ -78,9 +83,12 @@ _PACKAGES = (
 
 __all__ = [
     "DATASETS",
+    "GRANULARITIES",
     "MEASURES",
     "MODELS",
+    "NM",
     "PRESETS",
+    "Blocks",
     "Channels",
     "Cut",
     "Index",
@@ -104,6 +112,7 @@ __all__ = [
     "experiments",
     "flow",
     "gather",
+    "is_n_m",
     "measured_change",
     "measures",
     "models",

@@ -33,12 +33,19 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "kind", ["analyses", "models", "datasets", "measures", "objectives", "presets", "schedules", "events"]
+    "kind",
+    ["analyses", "models", "datasets", "granularities", "measures", "objectives", "presets", "schedules", "events"],
 )
 def test_list(kind):
     import flowprune as fp
 
-    index = {"models": fp.MODELS, "datasets": fp.DATASETS, "measures": fp.MEASURES, "presets": fp.PRESETS}.get(kind)
+    index = {
+        "models": fp.MODELS,
+        "datasets": fp.DATASETS,
+        "granularities": fp.GRANULARITIES,
+        "measures": fp.MEASURES,
+        "presets": fp.PRESETS,
+    }.get(kind)
     names = call("list", kind).output.split()
     assert names
     assert index is None or names == list(index)
@@ -146,3 +153,16 @@ def test_rt_7_a_flag_takes_no_word_and_a_number_is_no_boolean(arguments, tmp_pat
 def told_or_code(result) -> int:
     """The exit code, where the error is left to the outermost layer to tell."""
     return 2 if isinstance(result.exception, ValueError) else result.exit_code
+
+
+def test_a_warning_is_one_line_without_the_code_that_gave_it(monkeypatch):
+    import warnings
+
+    from flowprune.cli import main as commands
+
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(commands, "application", lambda: lambda prog_name: None)
+    commands.main()
+    assert warnings.formatwarning(UserWarning("a weight is left whole"), UserWarning, "n_m.py", 1) == (
+        "Note: a weight is left whole\n"
+    )

@@ -71,7 +71,7 @@ def test_score_takes_a_checkpoint(tmp_path):
     assert "cannot be read" in call("score", *options, "--checkpoint", path, code=2)
 
 
-@pytest.mark.parametrize("granularity", ["channels", "weights"])
+@pytest.mark.parametrize("granularity", ["channels", "weights", "blocks:4x1"])
 def test_prune_writes_masks_and_the_model(tmp_path, granularity):
     out = tmp_path / "out"
     options = ("--dataset", "gaussians", "--samples", 64, "--granularity", granularity, "--out", out)
@@ -91,8 +91,42 @@ def test_prune_writes_masks_and_the_model(tmp_path, granularity):
     kept = masks["features.0.0.weight"]
     if granularity == "channels":
         assert len(weight) == int(kept.sum()) < 32
-    else:
+    elif granularity == "weights":
         assert not weight[~kept].any()
+    else:
+        assert not weight.view(8, 4, 9).any(1)[~kept].any()
+
+
+def test_prune_to_a_pattern_takes_its_sparsity_and_says_what_does_not_fit(tmp_path):
+    out = tmp_path / "out"
+    options = ("prune", "--dataset", "gaussians", "--samples", 64, "--granularity", "nm:2:4", "--out", out)
+    with pytest.warns(UserWarning, match=r"'features\.0\.0\.weight' \(1 inputs are no multiple of 4\)"):
+        said = call(*options)
+    assert "masked, not smaller" in said
+    masks = fp.Masks.load(out / "masks.safetensors")
+    assert masks.sparsity == 0.5
+    weights = load_file(out / "model.safetensors")
+    assert all(fp.is_n_m(weights[name] != 0, 2, 4) for name in masks)
+    small = fp.experiments.load_pruned(fp.models.build("digits_convnet", num_classes=4), out)
+    fp.check_zeros(small)
+    optimizer = torch.optim.SGD(small.parameters(), lr=0.1)
+    small(torch.randn(2, 1, 8, 8)).sum().backward()
+    optimizer.step()
+    assert all(fp.is_n_m(small.get_parameter(name) != 0, 2, 4) for name in masks)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--granularity", "filters", "--sparsity", 0.5), "Known: blocks, channels, nm, weights"),
+        (("--granularity", "nm", "--sparsity", 0.5), "--granularity must be written as nm:n:m"),
+        (("--granularity", "nm:2:4", "--sparsity", 0.75), "must be of the sparsity 0.5 that nm:2:4 has; got 0.75"),
+        (("--granularity", "blocks:4x1"), "prune(sparsity=) must be given"),
+        ((), "prune(sparsity=) must be given"),
+    ],
+)
+def test_units_that_make_no_sense_are_told(given, said):
+    assert said in call("prune", "--dataset", "gaussians", "--samples", 64, *given, code=2)
 
 
 def test_analyse(tmp_path):
@@ -115,7 +149,7 @@ def test_analyse_writes_what_it_prints(tmp_path):
     assert f"{flow['loss']:.6g}" not in untrained
 
 
-@pytest.mark.parametrize("granularity", ["channels", "weights"])
+@pytest.mark.parametrize("granularity", ["channels", "weights", "blocks:4x4"])
 def test_analyse_observations(tmp_path, granularity):
     out = tmp_path / "observations.json"
     options = ("--dataset", "gaussians", "--samples", 100, "--temperature", 2, "--granularity", granularity)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import flowprune as fp
+from flowprune.core.granularities import build_granularity
 from flowprune.experiments import axes, demo, store, telling
 from flowprune.experiments.folder import open_folder
 from flowprune.experiments.job import run
@@ -18,6 +19,7 @@ from flowprune.experiments.parts import build, model_for
 from flowprune.experiments.pruned import load_pruned
 from flowprune.experiments.spec import override, parse
 from flowprune.experiments.sweeping import sweep
+from flowprune.masks import masks_of
 
 TINY = parse(
     {
@@ -146,14 +148,15 @@ def test_rows_say_what_runs_differ_in(finished):
     assert {json.loads(text)["train.batch"] for text in found} == {30, 64}
 
 
-@pytest.mark.parametrize("granularity", ["channels", "weights"])
+@pytest.mark.parametrize("granularity", ["channels", "weights", "blocks:4x4", "nm:2:4"])
+@pytest.mark.filterwarnings("ignore:NM")
 def test_a_pruned_model_is_rebuilt_from_its_files(tmp_path, granularity):
     from safetensors.torch import save_file
 
     data = fp.data.build("gaussians", samples=120)
     dense = model_for("digits_convnet", data, seed=0)
     x = data.inputs("train")[:4]
-    unit = fp.Channels(example_inputs=x) if granularity == "channels" else fp.Weights()
+    unit = build_granularity("here", granularity, {"example_inputs": x})
     result = fp.prune(dense, measure="magnitude", sparsity=0.5, granularity=unit, floor=0.1)
     result.masks.save(tmp_path / "masks.safetensors")
     save_file(result.model.state_dict(), tmp_path / "model.safetensors")
@@ -162,6 +165,7 @@ def test_a_pruned_model_is_rebuilt_from_its_files(tmp_path, granularity):
     for path in (tmp_path, tmp_path / "model.safetensors"):
         small = fp.experiments.load_pruned(other, path)
         assert torch.equal(small.eval()(x), result.model.eval()(x))
+        assert set(masks_of(small)) == (set() if unit.removes else set(result.masks))
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
 
 

@@ -137,11 +137,14 @@ def test_stopped_at_any_row_the_run_goes_on_to_the_same_end(whole, tmp_path, mon
     "changes",
     [
         {"prune.granularity": "weights"},
+        {"prune.granularity": "blocks:2x3", "prune.scope": "local"},
+        {"prune.granularity": "nm:1:2", "record.track.every": 2, "record.track.sparsity": 0.5},
         {"prune.momentum": "reset", "prune.measure": "gradient_norm_preservation"},
         {"prune.measure": "dense"},
         {"prune.measure": "random", "prune.scope": "local"},
     ],
 )
+@pytest.mark.filterwarnings("ignore:NM")
 def test_other_runs_go_on_to_the_same_end_too(tmp_path, changes):
     spec = override(TINY, changes)
 

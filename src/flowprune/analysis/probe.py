@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from flowprune.analysis.short_training import ShortTraining, train_briefly
 from flowprune.core.errors import invalid
+from flowprune.core.groups import Groups, channelwise
 from flowprune.core.seeds import derive
-from flowprune.core.units import Layout
 from flowprune.masks import Masks, Scores, apply, expand, floors, masks_of, reduce, select
 from flowprune.measures import Granularity, score
 from flowprune.signals import Signals
@@ -116,9 +116,10 @@ class Settled:
     """A granularity whose layout was found before: six measures and every seed share the units of one trace."""
 
     name: str
-    found: Layout
+    removes: bool
+    found: Groups
 
-    def layout(self, signals: Signals) -> Layout:
+    def layout(self, signals: Signals) -> Groups:
         """The layout, whatever the signals."""
         del signals
         return self.found
@@ -129,7 +130,7 @@ def settled(granularity: Granularity, signals: Signals) -> Granularity:
     if isinstance(granularity, Settled):
         return granularity
     layout = granularity.layout(signals)
-    return granularity if layout is None else Settled(granularity.name, layout)
+    return granularity if layout is None else Settled(granularity.name, granularity.removes, layout)
 
 
 def probe(trial: Trial, signals: Signals, units: Granularity) -> Probe:
@@ -188,7 +189,7 @@ def live_units(model: nn.Module, signals: Signals, scores: Scores) -> Named:
 def cut(scores: Scores, sparsity: float, alive: Named) -> Masks:
     """Masks without ``round(sparsity * n)`` of the n live units: the lowest-scored ones, over all layers together.
 
-    Of a layer of channels 5 % and one more stay, as in the paper's code; of one of weights, one.
+    Of a layer of channels 5 % and one more stay, as in the paper's code; of one of weights or blocks, one.
 
     Raises:
         ValueError: that rounds to no unit at all.
@@ -198,7 +199,7 @@ def cut(scores: Scores, sparsity: float, alive: Named) -> Masks:
     removed = round(sparsity * live)
     if removed < 1:
         raise invalid("observations(sparsity=)", f"enough to remove at least one of {live} units", sparsity)
-    least = floors({name: score.numel() for name, score in scores.items()}, 0.05 if scores.layout else 0.0)
+    least = floors({name: score.numel() for name, score in scores.items()}, 0.05 if channelwise(scores.layout) else 0.0)
     return select(scores, (total - live + removed) / total, min_keep=least, within=alive)
 
 

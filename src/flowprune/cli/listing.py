@@ -15,6 +15,7 @@ KINDS: Index[Mapping[str, object]] = Index(
         "analyses": "flowprune.cli.analyse:ANALYSES",
         "models": "flowprune.models:MODELS",
         "datasets": "flowprune.data:DATASETS",
+        "granularities": "flowprune.core.granularities:GRANULARITIES",
         "measures": "flowprune.measures.index:MEASURES",
         "objectives": "flowprune.objectives:OBJECTIVES",
         "presets": "flowprune.experiments.presets:PRESETS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Annotated
 
 import typer
@@ -57,5 +58,12 @@ def application() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; a warning is one line of it."""
+    warnings.formatwarning = _told
     application()(prog_name="flowprune")
+
+
+def _told(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """A warning without the place in the code that gave it."""
+    del category, filename, lineno, line
+    return f"Note: {message}\n"

@@ -24,7 +24,13 @@ Checkpoint = Annotated[
     typer.Option("--checkpoint", help="Weights to load first (.safetensors); masks.safetensors beside them is used."),
 ]
 Measure = Annotated[str, typer.Option("--measure", help="A name of: flowprune list measures.")]
-GranularityName = Annotated[Literal["channels", "weights"], typer.Option("--granularity", help="What a unit is.")]
+GranularityName = Annotated[
+    str,
+    typer.Option(
+        "--granularity",
+        help="What a unit is, by a name of: flowprune list granularities; with its sizes, as nm:2:4 and blocks:4x1.",
+    ),
+]
 Residual = Annotated[
     Literal["coupled", "inner", "masked"],
     typer.Option(

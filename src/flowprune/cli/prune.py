@@ -20,7 +20,10 @@ from flowprune.cli.options import (
     Temperature,
 )
 
-Sparsity = Annotated[float, typer.Option("--sparsity", help="The fraction of units removed, in [0, 1).")]
+Sparsity = Annotated[
+    float | None,
+    typer.Option("--sparsity", help="The fraction of units removed, in [0, 1); nm:N:M has its own, 1 - N/M."),
+]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How many cuts; each scores what the last one left.")]
 Schedule = Annotated[str, typer.Option("--schedule", help="A name of: flowprune list schedules.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for masks.safetensors and model.safetensors.")]
@@ -28,7 +31,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for masks.safetensors a
 
 def prune(  # noqa: PLR0913, each argument is an option of the command
     *,
-    sparsity: Sparsity,
+    sparsity: Sparsity = None,
     measure: Measure = "loss_preservation",
     model: Model = "digits_convnet",
     dataset: Dataset = "digits",

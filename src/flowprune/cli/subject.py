@@ -75,12 +75,9 @@ def train_quickly(model: nn.Module, objective: Objective, dataset: ImageSet, *, 
 
 
 def granularity_of(name: str, example_inputs: Tensor, *, residual: str = "coupled") -> Granularity:
-    """``fp.Channels`` or ``fp.Weights``, by the word the command line uses."""
-    from flowprune.masks import Weights
-    from flowprune.structure import Channels
+    """The granularity of a name, as the command line has it, such as ``channels`` or ``nm:2:4``."""
+    from flowprune.core.granularities import build_granularity
 
-    if name == "channels":
-        return Channels(example_inputs=example_inputs, residual=residual)
-    if residual != "coupled":
+    if residual != "coupled" and name != "channels":
         raise invalid("--residual", "given with --granularity channels", residual)
-    return Weights()
+    return build_granularity("--granularity", name, {"example_inputs": example_inputs, "residual": residual})

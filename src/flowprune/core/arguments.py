@@ -35,6 +35,18 @@ def call(where: str, function: Callable[..., T], given: Mapping[str, object]) ->
     return function(**given)
 
 
+def require_size(where: str, size: object) -> None:
+    """Raise where a size is not a whole number from 1.
+
+    Example:
+        >>> require_size("Blocks(rows=)", 0)
+        Traceback (most recent call last):
+        ValueError: Blocks(rows=) must be a whole number >= 1; got 0.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise invalid(where, "a whole number >= 1", size)
+
+
 def require_model(where: str, model: object) -> nn.Module:
     """The model, if it is a module whose parameters exist.
 

@@ -7,7 +7,7 @@ positions along one axis belong to which unit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +53,21 @@ class Member:
         """Whether masking a unit sets these entries to zero."""
         return self.role in ("weight", "bias", "norm")
 
+    def add_up(self, value: Tensor, size: int) -> Tensor:
+        """The sum by unit, ``(size,)``, of a tensor of this member's shape."""
+        others = [axis for axis in range(value.dim()) if axis != self.axis]
+        along = value.sum(others) if others else value
+        units, positions = self.units.to(along.device), self.positions.to(along.device)
+        return along.new_zeros(size).index_add(0, units, along[positions])
+
+    def lay(self, mask: Tensor, param: Tensor) -> Tensor:
+        """A mask of units along the axis, in a shape that broadcasts; positions that belong to no unit stay."""
+        keep = torch.ones(param.shape[self.axis], dtype=torch.bool, device=mask.device)
+        keep[self.positions.to(mask.device)] = mask[self.units.to(mask.device)]
+        shape = [1] * param.dim()
+        shape[self.axis] = -1
+        return keep.view(shape)
+
 
 @dataclass(frozen=True, eq=False)
 class UnitGroup:
@@ -73,6 +88,51 @@ class UnitGroup:
     members: tuple[Member, ...]
     removable: bool = True
     kind: Kind = "channels"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of scores and masks: one number a unit."""
+        return (self.size,)
+
+    @property
+    def unit(self) -> str:
+        """What the units are called."""
+        return "units"
+
+    @property
+    def channelwise(self) -> bool:
+        """A unit is a whole output."""
+        return True
+
+    @property
+    def sparsity(self) -> None:
+        """Any will do."""
+
+    def read(self, on: Role) -> tuple[str, ...]:
+        """The scored tensors of a role."""
+        return tuple(dict.fromkeys(m.name for m in self.members if m.scored and m.role == on))
+
+    def total(self, values: Mapping[str, Tensor], on: Role) -> Tensor | None:
+        """The sum of the slices of each unit, ``(size,)``, over the scored tensors of a role that have values."""
+        scored = [m for m in self.members if m.scored and m.role == on and m.name in values]
+        parts = [member.add_up(values[member.name], self.size) for member in scored]
+        return sum(parts[1:], start=parts[0]) if parts else None
+
+    def spread(self, mask: Tensor, params: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """The mask laid over everything that produces a unit: filter, bias, and the norm's scale and shift."""
+        for member in self.members:
+            if member.zeroed and member.name in params:
+                yield member.name, member.lay(mask, params[member.name])
+
+    def fan_in(self, params: Mapping[str, Tensor]) -> Tensor:
+        """The weights of each unit, counted."""
+        ones = {name: torch.ones_like(params[name]) for name in self.read("weight") if name in params}
+        total = self.total(ones, "weight")
+        return torch.zeros(self.size) if total is None else total
+
+    def required(self, scores: Tensor, alive: Tensor | None) -> None:
+        """None of the units must stay."""
+        del scores, alive
 
 
 Layout = Mapping[str, UnitGroup]

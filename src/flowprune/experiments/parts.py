@@ -13,11 +13,11 @@ from torch.optim import SGD, Optimizer
 
 from flowprune import data, models, objectives, schedules
 from flowprune.core.errors import invalid
+from flowprune.core.granularities import build_granularity
 from flowprune.core.seeds import derive
 from flowprune.core.step import Step
 from flowprune.data import Batches, ImageSet
 from flowprune.experiments.spec import PruneSpec, Spec, TrainSpec
-from flowprune.masks import Weights
 from flowprune.measures import MEASURES, Granularity
 from flowprune.objectives import Objective
 from flowprune.prune import Pruner
@@ -105,7 +105,8 @@ def build(spec: Spec) -> Parts:
 def _granularity(cut: PruneSpec | None, example: Tensor) -> Granularity:
     if cut is None:
         return Channels(example_inputs=example)
-    return Weights() if cut.granularity == "weights" else Channels(example_inputs=example, residual=cut.residual)
+    available = {"example_inputs": example, "residual": cut.residual}
+    return build_granularity("Spec(prune.granularity)", cut.granularity, available)
 
 
 def scoring_temperature(spec: Spec) -> float:

@@ -54,7 +54,7 @@ def load_pruned(model: nn.Module, path: Path | str, *, where: str = "load_pruned
         if masks.fingerprint not in (None, fingerprint(dict(made.named_parameters()))):
             todo = f"{beside.name} beside it was made for other names or shapes of parameters."
             raise invalid(where, "of this model", str(file), todo)
-        if not masks.layout:
+        if not masks.channelwise:
             apply(made, masks)
         elif differences(made, tensors):  # else these are weights of the dense model, kept beside the masks
             shrink(made, masks)

@@ -82,7 +82,8 @@ class PruneSpec(Part):
         measure: A name of ``MEASURES``.
         rounds: How many cuts.
         sparsity: The fraction of units removed after the last cut, in [0, 1).
-        granularity: ``"channels"`` are removed physically, ``"weights"`` are held at zero.
+        granularity: A name of ``GRANULARITIES``, with its sizes: ``"channels"`` are removed physically; ``"weights"``,
+            ``"nm:2:4"`` (two of every four weights stay) and ``"blocks:4x1"`` are held at zero.
         residual: What becomes of channels that several layers add up to: ``"coupled"``, ``"inner"`` or ``"masked"``
             (:mod:`flowprune.structure.streams`).
         normalise: What scores of a layer are divided by before layers compete: ``"none"``, ``"mean"`` or ``"fan_in"``.
@@ -111,7 +112,7 @@ class PruneSpec(Part):
     measure: str
     rounds: Annotated[int, Field(ge=1)] = 1
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
-    granularity: Literal["channels", "weights"] = "channels"
+    granularity: str = "channels"
     residual: Literal["coupled", "inner", "masked"] = "coupled"
     normalise: Literal["none", "mean", "fan_in"] = "none"
     scope: Literal["global", "local"] = "global"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, Final, cast
 from pydantic import Field, StringConstraints, ValidationError
 
 from flowprune.core.errors import invalid, unknown
+from flowprune.core.granularities import build_granularity, require_granularity
 from flowprune.core.step import Step
 from flowprune.data.names import DATASETS
 from flowprune.experiments.refusals import lines
@@ -244,9 +246,23 @@ def _require_sound(where: str, spec: Spec) -> None:
         todo = "Train longer, or cut in fewer rounds."
         rule = f"more than the {max(last, spec.prune.rounds)} epochs that the cuts take"
         raise invalid(f"{where}(train.epochs)", rule, spec.train.epochs, todo)
-    if spec.prune.granularity == "weights" and (spec.prune.residual != "coupled" or spec.reference_compat):
+    if spec.prune.granularity != "channels" and (spec.prune.residual != "coupled" or spec.reference_compat):
         got = f"prune.residual={spec.prune.residual}, reference_compat={spec.reference_compat}"
         raise invalid(f"{where}(prune.granularity)", "'channels' with settings of channels", got)
+    _, sizes = require_granularity(f"{where}(prune.granularity)", spec.prune.granularity)
+    if sizes:
+        _require_pattern(where, spec, spec.prune)
+
+
+def _require_pattern(where: str, spec: Spec, cut: PruneSpec) -> None:
+    """Sizes that make a pattern, and the sparsities that it has; this imports the pattern."""
+    fixed: float | None = build_granularity(f"{where}(prune.granularity)", cut.granularity).sparsity
+    asked = {"prune.sparsity": cut.sparsity}
+    if spec.record.track.every != "none":
+        asked["record.track.sparsity"] = spec.record.track.sparsity
+    for field, sparsity in asked.items():
+        if fixed is not None and not math.isclose(sparsity, fixed, rel_tol=1e-9):
+            raise invalid(f"{where}({field})", f"{fixed}, the sparsity of {cut.granularity}", sparsity)
 
 
 def _set(fields: dict[str, object], path: Sequence[str], value: object) -> None:

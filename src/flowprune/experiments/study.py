@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from flowprune.core.errors import invalid
+from flowprune.core.granularities import units_in_words
 from flowprune.experiments.axes import expand
 from flowprune.experiments.presets import PRESETS
 from flowprune.experiments.spec import Spec
@@ -72,7 +73,7 @@ def cell(spec: Spec) -> str:
     if cut is None:
         return f"{where}, dense"
     rounds = f"{cut.rounds} round{'s' if cut.rounds > 1 else ''}"
-    words = [where, cut.measure, rounds, f"{100 * cut.sparsity:g} % of {cut.granularity}"]
+    words = [where, cut.measure, rounds, f"{100 * cut.sparsity:g} % of {units_in_words(cut.granularity)}"]
     if isinstance(cut.temperature, float):
         words.append(f"scored at T = {cut.temperature:g}")
     return ", ".join(words)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprune.analysis import agreement, correlation
-from flowprune.core.units import Layout
+from flowprune.core.groups import Groups
 from flowprune.data import Batches
 from flowprune.experiments.parts import Parts
 from flowprune.experiments.rows import Row
@@ -30,9 +30,10 @@ class _Known:
     """A granularity whose layout was found before: several measures score the same units."""
 
     name: str
-    found: Layout | None
+    removes: bool
+    found: Groups
 
-    def layout(self, signals: Signals) -> Layout | None:
+    def layout(self, signals: Signals) -> Groups:
         del signals
         return self.found
 
@@ -48,9 +49,8 @@ def scores_of(parts: Parts, measures: Iterable[str], batches: Batches) -> dict[s
 
 def _units(parts: Parts, signals: Signals) -> Granularity:
     units = parts.granularity
-    if units.name == "weights":
-        return units
-    return _Known(units.name, units.layout(replace(signals, model=parts.model)))
+    found = units.layout(replace(signals, model=parts.model))
+    return units if found is None else _Known(units.name, units.removes, found)
 
 
 def agreement_rows(parts: Parts, measures: Sequence[str], epoch: int, *, sparsity: float) -> Iterator[Row]:

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from flowprune.core.errors import invalid, unknown
 from flowprune.core.fingerprint import fingerprint
-from flowprune.core.units import Layout, Member
+from flowprune.core.groups import Groups
 
 
 def expand(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Boolean tensors, False where an entry is zeroed, each of a shape that broadcasts to its parameter.
 
-    Unit masks (with a layout) reach every entry that produces the unit: the filter, its bias, its norm's scale
-    and shift. A 1-D mask without a layout reaches the slices of axis 0 of the tensor it names, and the bias of
-    the same module. A mask of the parameter's shape is itself.
+    Unit masks (with a layout) reach every entry of the unit: of a channel, all that produces it (the filter, its bias,
+    its norm's scale and shift). A 1-D mask without a layout reaches the slices of axis 0 of the tensor it names, and
+    the bias of the same module. A mask of the parameter's shape is itself.
 
     Args:
         params: The model's parameters by name.
@@ -34,16 +34,17 @@ def expand(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[st
     if not isinstance(masks, Mapping):
         raise invalid("apply(masks=)", "a mapping of names to boolean tensors", type(masks).__name__)
     check_fingerprint(params, masks)
-    layout: Layout = getattr(masks, "layout", None) or {}
+    layout: Groups = getattr(masks, "layout", None) or {}
     result: dict[str, Tensor] = {}
     for name, mask in masks.items():
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
             raise invalid(f"apply(masks=): mask of {name!r}", "a boolean tensor, True = kept", got)
         if name in layout:
-            for member in layout[name].members:
-                if member.zeroed and member.name in params:
-                    _merge(result, member.name, _along(params[member.name], member, mask))
+            if mask.shape != layout[name].shape:
+                raise invalid(f"apply(masks=): mask of {name!r}", f"of shape {layout[name].shape}", tuple(mask.shape))
+            for member, keep in layout[name].spread(mask, params):
+                _merge(result, member, keep)
         else:
             _expand_plain(result, params, name, mask)
     return result
@@ -87,15 +88,6 @@ def _expand_plain(result: dict[str, Tensor], params: Mapping[str, Tensor], name:
     else:
         shape = f"of shape {tuple(param.shape)} or ({param.shape[0] if param.dim() else 1},)"
         raise invalid(f"apply(masks=): mask of {name!r}", shape, tuple(mask.shape))
-
-
-def _along(param: Tensor, member: Member, mask: Tensor) -> Tensor:
-    """A unit mask laid along a member's axis; positions that belong to no unit stay."""
-    keep = torch.ones(param.shape[member.axis], dtype=torch.bool, device=mask.device)
-    keep[member.positions.to(mask.device)] = mask[member.units.to(mask.device)]
-    shape = [1] * param.dim()
-    shape[member.axis] = -1
-    return keep.view(shape)
 
 
 def _merge(result: dict[str, Tensor], name: str, mask: Tensor) -> None:

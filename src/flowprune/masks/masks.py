@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import invalid
-from flowprune.core.units import Layout
+from flowprune.core.groups import Groups, channelwise
 
 
 class LayerCount(NamedTuple):
@@ -39,10 +39,10 @@ class Scores(Mapping[str, Tensor]):
     """
 
     def __init__(
-        self, scores: Mapping[str, Tensor], *, layout: Layout | None = None, fingerprint: str | None = None
+        self, scores: Mapping[str, Tensor], *, layout: Groups | None = None, fingerprint: str | None = None
     ) -> None:
         self._scores = dict(scores)
-        self.layout: Layout = dict(layout or {})
+        self.layout: Groups = dict(layout or {})
         self.fingerprint = fingerprint
 
     def __getitem__(self, name: str) -> Tensor:
@@ -56,14 +56,14 @@ class Scores(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         units = sum(score.numel() for score in self.values())
-        return f"Scores({len(self)} layers, {units} {'units' if self.layout else 'weights'})"
+        return f"Scores({len(self)} layers, {units} {_units(self.layout)})"
 
 
 class Masks(Mapping[str, Tensor]):
     """Boolean tensors by name, True = kept, with the layout of their units and the fingerprint of their model.
 
-    Shapes: with a layout, ``masks[group]`` is ``(group.size,)``; without, a tensor of the parameter's shape, or
-    ``(out_channels,)`` for whole slices of a weight's first axis.
+    Shapes: with a layout, ``masks[group]`` is ``group.shape``, one number a channel; without, a tensor of the
+    parameter's shape, or ``(out_channels,)`` for whole slices of a weight's first axis.
 
     Assumes: ``sparsity`` counts units over all tensors of the masks: cut / all.
 
@@ -74,13 +74,13 @@ class Masks(Mapping[str, Tensor]):
     """
 
     def __init__(
-        self, masks: Mapping[str, Tensor], *, layout: Layout | None = None, fingerprint: str | None = None
+        self, masks: Mapping[str, Tensor], *, layout: Groups | None = None, fingerprint: str | None = None
     ) -> None:
         for name, mask in masks.items():
             if mask.dtype != torch.bool:
                 raise invalid(f"Masks({name!r})", "a boolean tensor, True = kept", mask.dtype)
         self._masks = dict(masks)
-        self.layout: Layout = dict(layout or {})
+        self.layout: Groups = dict(layout or {})
         self.fingerprint = fingerprint
 
     def __getitem__(self, name: str) -> Tensor:
@@ -91,6 +91,11 @@ class Masks(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._masks)
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether they are of whole channels, which can be removed; masks of weights and blocks are held at zero."""
+        return channelwise(self.layout)
 
     @property
     def total(self) -> int:
@@ -130,5 +135,11 @@ class Masks(Mapping[str, Tensor]):
         return load(path)
 
     def __repr__(self) -> str:
-        unit = "units" if self.layout else "weights"
-        return f"Masks({len(self)} layers, {self.kept} of {self.total} {unit} kept, sparsity {self.sparsity:.4f})"
+        units = _units(self.layout)
+        return f"Masks({len(self)} layers, {self.kept} of {self.total} {units} kept, sparsity {self.sparsity:.4f})"
+
+
+def _units(layout: Groups) -> str:
+    """What the units are called."""
+    words = {group.unit for group in layout.values()}
+    return words.pop() if len(words) == 1 else "units" if words else "weights"

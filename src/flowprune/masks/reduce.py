@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import PruningError, unknown
-from flowprune.core.units import Layout, UnitGroup
+from flowprune.core.groups import Group, Groups
+from flowprune.core.units import Role
 
 Reducer = Literal["sum", "sum_abs", "abs_sum", "l2"]
 
@@ -27,7 +28,7 @@ REDUCERS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]
 
 def reduce(
     contributions: Mapping[str, Tensor],
-    layout: Layout | None,
+    layout: Groups | None,
     reducer: str,
     *,
     on: Literal["weight", "norm"] = "weight",
@@ -41,7 +42,7 @@ def reduce(
     | abs_sum | abs(Σ c) | abs(c) |
     | l2 | (Σ c²)^½ | abs(c) |
 
-    Shapes: with a layout, ``result[group]`` is ``(group.size,)``; without, ``result[name]`` has the shape of
+    Shapes: with a layout, ``result[group]`` is ``group.shape``; without, ``result[name]`` has the shape of
     ``contributions[name]``.
 
     Args:
@@ -68,22 +69,12 @@ def reduce(
     return {name: outer(inner(value)) for name, value in contributions.items()}
 
 
-def _reduce_group(contributions: Mapping[str, Tensor], group: UnitGroup, reducer: str, on: str) -> Tensor:
+def _reduce_group(contributions: Mapping[str, Tensor], group: Group, reducer: str, on: Role) -> Tensor:
     inner, outer = REDUCERS[reducer]
-    total: Tensor | None = None
-    for member in group.members:
-        if member.role != on or not member.scored or member.name not in contributions:
-            continue
-        value = inner(contributions[member.name])
-        others = [axis for axis in range(value.dim()) if axis != member.axis]
-        along = value.sum(others) if others else value
-        if total is None:
-            total = along.new_zeros(group.size)
-        units, positions = member.units.to(along.device), member.positions.to(along.device)
-        total = total.index_add(0, units, along[positions])
+    total = group.total({name: inner(contributions[name]) for name in group.read(on) if name in contributions}, on)
     if total is None:
         raise PruningError(
             f"score() must find a {on} with a signal for every group; {group.name!r} has none. Use another measure, "
-            f"or leave the layer out with Channels(skip=({group.name!r},)); frozen parameters have no gradient."
+            f"or leave the layer out, skip=({group.name!r},) of the granularity; frozen parameters have no gradient."
         )
     return outer(total)

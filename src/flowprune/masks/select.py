@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid, unknown
+from flowprune.core.groups import Groups, require_sparsity_of
 from flowprune.masks.lowest import keep_highest
 from flowprune.masks.masks import Masks
 
@@ -19,7 +20,7 @@ Scope = Literal["global", "local"]
 
 def select(
     scores: Mapping[str, Tensor],
-    sparsity: float | Mapping[str, float],
+    sparsity: float | Mapping[str, float] | None = None,
     *,
     scope: str = "global",
     min_keep: int | Mapping[str, int] | None = None,
@@ -32,20 +33,25 @@ def select(
     each. Ties go to the lower position, except that a layer which would be emptied by a tie alone keeps its
     first tied unit. Protection is by boolean, never by a sentinel score.
 
+    Scores of an N:M pattern (:class:`~flowprune.masks.n_m.NM`) have one sparsity, 1 - N/M: the best N of every M stay,
+    whatever the scope.
+
     Shapes: ``result[name]`` is boolean with the shape of ``scores[name]``.
 
     Args:
         scores: Larger = keep.
         sparsity: Fraction removed of the units in ``scores``, in [0, 1); or one fraction for each layer by name,
-            which implies the local scope.
+            which implies the local scope. It may be left out for an N:M pattern alone.
         scope: ``"global"`` or ``"local"`` (per layer).
         min_keep: At least this many units of each layer stay: its top-scored ones. A number, or one by name. By default
-            1 for channels (scores with a layout), since a layer without any cuts the network in two, and 0 otherwise.
-        protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n.
+            1 for channels, since a layer without any cuts the network in two, and 0 for weights and blocks.
+        protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n. With an N:M pattern, skip
+            them in the granularity instead.
         within: Earlier masks. What they cut stays cut and counts as removed (nested rounds).
 
     Raises:
-        ValueError: a sparsity outside [0, 1), a score that is NaN or infinite, an unknown name.
+        ValueError: a sparsity outside [0, 1), or not that of the pattern; a score that is NaN or infinite; an unknown
+            name.
         PruningError: a layer would be emptied (with min_keep 0), or protection leaves too little to cut.
 
     Example:
@@ -54,10 +60,48 @@ def select(
         >>> select({"a": torch.tensor([3.0, 1.0]), "b": torch.tensor([2.0, 4.0])}, 0.25)["a"]
         tensor([ True, False])
     """
+    layout: Groups = getattr(scores, "layout", None) or {}
+    if sparsity is None:
+        sparsity = _fixed(scores, layout)
     _check(scores, sparsity, scope, within)
-    layout, fingerprint = getattr(scores, "layout", None), getattr(scores, "fingerprint", None)
+    for name in scores.keys() & layout.keys():
+        asked = sparsity[name] if isinstance(sparsity, Mapping) else sparsity
+        require_sparsity_of("select(sparsity=)", layout[name], asked)
+        if protect and layout[name].sparsity is not None:
+            todo = "Leave the layers out with skip= of the granularity."
+            raise invalid("select(protect=)", f"empty for {layout[name].unit}", tuple(protect), todo)
+    return select_round(scores, sparsity, scope=scope, min_keep=min_keep, protect=protect, within=within)
+
+
+def select_round(
+    scores: Mapping[str, Tensor],
+    sparsity: float | Mapping[str, float],
+    *,
+    scope: str = "global",
+    min_keep: int | Mapping[str, int] | None = None,
+    protect: Sequence[str] = (),
+    within: Mapping[str, Tensor] | None = None,
+) -> Masks:
+    """As :func:`select`, for one of several rounds: an N:M pattern need not be reached yet.
+
+    The best N of every M stay; of the others exactly ``round(sparsity * n)`` go, the lowest-scored first.
+
+    Raises:
+        ValueError: as :func:`select`.
+        PruningError: as :func:`select`, or the sparsity is above that of the pattern.
+
+    Example:
+        >>> from flowprune.masks import NM
+        >>> from flowprune.measures import score
+        >>> from flowprune.signals import Signals
+        >>> signals = Signals(params={"w": torch.tensor([[3.0, 2.0, 1.0, 0.0]])})
+        >>> select_round(score("magnitude", signals, NM(1, 2)), 0.25)["w"]
+        tensor([[ True,  True,  True, False]])
+    """
+    _check(scores, sparsity, scope, within)
+    layout: Groups = getattr(scores, "layout", None) or {}
     if min_keep is None:
-        min_keep = 1 if layout else 0
+        min_keep = {name: 1 for name, group in layout.items() if group.channelwise}
     keep = {name: _floor(min_keep, name) for name in scores}
     safe = {name for name in scores if any(fnmatchcase(name, pattern) for pattern in protect)}
     _check_patterns(protect, scores)
@@ -65,8 +109,11 @@ def select(
     for names, remove in _pools(scores, sparsity, scope):
         alive = None if within is None else {n: within[n] for n in names}
         pool = {n: scores[n] for n in names}
-        masks |= remove_lowest(pool, remove, min_keep=keep, protected=safe, alive=alive)
-    return Masks(masks, layout=layout, fingerprint=fingerprint)
+        living = alive or {}
+        held = {n: layout[n].required(scores[n], living.get(n)) for n in names if n in layout}
+        required = {n: lock for n, lock in held.items() if lock is not None}
+        masks |= remove_lowest(pool, remove, min_keep=keep, protected=safe, alive=alive, required=required)
+    return Masks(masks, layout=layout, fingerprint=getattr(scores, "fingerprint", None))
 
 
 def remove_lowest(
@@ -76,8 +123,11 @@ def remove_lowest(
     min_keep: Mapping[str, int] | None = None,
     protected: Iterable[str] = (),
     alive: Mapping[str, Tensor] | None = None,
+    required: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Masks with exactly ``remove`` units cut over all tensors together, those that are not alive included.
+
+    ``required`` units stay, and count in ``min_keep``.
 
     Raises:
         PruningError: fewer than ``remove`` units may go, more are gone already, or a layer would be emptied.
@@ -86,10 +136,12 @@ def remove_lowest(
         >>> remove_lowest({"w": torch.tensor([2.0, 1.0, 3.0])}, 1)["w"]
         tensor([ True, False,  True])
     """
-    locked = {name: _locked(score, name, min_keep or {}, set(protected), alive) for name, score in scores.items()}
-    gone = 0 if alive is None else sum(int((~alive[name]).sum()) for name in scores)
+    held, floor, living = required or {}, min_keep or {}, alive or {}
+    locked = {name: _best(name, s, floor.get(name, 0), held.get(name), living.get(name)) for name, s in scores.items()}
+    locked |= {name: _whole(scores[name], living.get(name)) for name in scores.keys() & set(protected)}
+    gone = 0 if alive is None else sum(s.numel() - int(torch.count_nonzero(alive[n])) for n, s in scores.items())
     total = sum(score.numel() for score in scores.values())
-    safe = sum(0 if lock is None else int(lock.sum()) for lock in locked.values())
+    safe = sum(0 if lock is None else int(torch.count_nonzero(lock)) for lock in locked.values())
     if remove < gone:
         raise PruningError(
             f"select(sparsity=) must not fall from round to round; {remove} units asked to be cut, {gone} are already."
@@ -122,6 +174,16 @@ def floors(sizes: Mapping[str, int], fraction: float = 0.05) -> dict[str, int]:
     return {name: min(int(fraction * size) + 1, size) for name, size in sizes.items()}
 
 
+def _fixed(scores: Mapping[str, Tensor], layout: Groups) -> dict[str, float]:
+    """The sparsity of each layer's pattern."""
+    fixed = {name: layout[name].sparsity for name in scores if name in layout}
+    found = {name: value for name, value in fixed.items() if value is not None}
+    if len(found) < len(scores):
+        todo = "Only scores of an N:M pattern have a sparsity of their own."
+        raise invalid("select(sparsity=)", "in [0, 1)", None, todo)
+    return found
+
+
 def _pools(
     scores: Mapping[str, Tensor], sparsity: float | Mapping[str, float], scope: str
 ) -> list[tuple[list[str], int]]:
@@ -133,18 +195,19 @@ def _pools(
     return [(list(scores), round(sparsity * sum(score.numel() for score in scores.values())))]
 
 
-def _locked(
-    score: Tensor, name: str, min_keep: Mapping[str, int], protected: set[str], alive: Mapping[str, Tensor] | None
-) -> Tensor | None:
-    """Boolean tensor of the units of a layer that must stay, or None where none must."""
-    if name in protected:
-        return torch.ones_like(score, dtype=torch.bool) if alive is None else alive[name].clone()
-    keep = min(min_keep.get(name, 0), score.numel())
-    if keep <= 0:
-        return None
-    pool = None if alive is None else {name: alive[name]}
-    available = score.numel() if pool is None else int(pool[name].sum())
-    return keep_highest({name: score}, min(keep, available), alive=pool)[name]
+def _whole(score: Tensor, alive: Tensor | None) -> Tensor:
+    """All units of a layer that are alive."""
+    return torch.ones_like(score, dtype=torch.bool) if alive is None else alive.clone()
+
+
+def _best(name: str, score: Tensor, keep: int, required: Tensor | None, alive: Tensor | None) -> Tensor | None:
+    """The units of a layer that must stay, its ``keep`` top-scored among them; None where none must."""
+    held = 0 if required is None else int(torch.count_nonzero(required))
+    keep = min(keep, score.numel() if alive is None else int(torch.count_nonzero(alive)))
+    if keep <= held:
+        return required
+    pool = None if alive is None else {name: alive}
+    return keep_highest({name: score}, keep, first={name: required}, alive=pool)[name]
 
 
 def _refuse_empty(masks: Mapping[str, Tensor]) -> None:

@@ -13,10 +13,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid
+from flowprune.core.granularities import build_granularity
+from flowprune.core.groups import Group
 from flowprune.core.units import Member, Role, UnitGroup
 from flowprune.masks.masks import Masks
+from flowprune.masks.weight_group import WeightGroup
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""1 has channels and single weights alone."""
 
 
 def save(masks: Masks, path: str | Path) -> Path:
@@ -70,8 +75,9 @@ def _header(path: Path) -> dict[str, Any]:
         raise PruningError(
             f"Masks.load() needs {path} and {path.with_suffix('.json').name} beside it: {error}."
         ) from error
-    if header.get("format") != FORMAT:
-        raise PruningError(f"Masks.load() reads format {FORMAT}; {path} has {header.get('format')!r}.")
+    if header.get("format") not in READABLE:
+        known = ", ".join(map(str, READABLE))
+        raise PruningError(f"Masks.load() reads the formats {known}; {path} has {header.get('format')!r}.")
     return cast("dict[str, Any]", header)
 
 
@@ -84,8 +90,12 @@ def _unpack(bits: Tensor, shape: list[int]) -> Tensor:
     return torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool)).view(shape)
 
 
-def _describe(group: UnitGroup, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _describe(group: Group, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """A group as JSON; index vectors that are not simply 0, 1, 2, ... go to the tensor file."""
+    if isinstance(group, WeightGroup):
+        return {"pattern": group.pattern.name, "weight": list(group.weight), "inputs_first": group.inputs_first}
+    if not isinstance(group, UnitGroup):
+        raise invalid("Masks.save()", "of channels, weights, or a pattern of weights", type(group).__name__)
     members: list[dict[str, Any]] = []
     for number, member in enumerate(group.members):
         entry: dict[str, Any] = {"name": member.name, "axis": member.axis, "role": member.role, "scored": member.scored}
@@ -99,7 +109,11 @@ def _describe(group: UnitGroup, tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {"size": group.size, "removable": group.removable, "members": members}
 
 
-def _restore(name: str, group: dict[str, Any], tensors: dict[str, Tensor]) -> UnitGroup:
+def _restore(name: str, group: dict[str, Any], tensors: dict[str, Tensor]) -> Group:
+    if "pattern" in group:
+        pattern = build_granularity("Masks.load(): pattern", group["pattern"])
+        return WeightGroup(name, tuple(group["weight"]), pattern, inputs_first=group["inputs_first"])
+
     def index(value: int | str) -> Tensor:
         return tensors[value] if isinstance(value, str) else torch.arange(value)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from flowprune.core.units import Layout
 from flowprune.signals import Signals
 
 
@@ -32,10 +31,14 @@ class Weights:
         """The word used in specs and reports."""
         return "weights"
 
-    def layout(self, signals: Signals) -> Layout | None:
+    @property
+    def removes(self) -> bool:
+        """They are held at zero."""
+        return False
+
+    def layout(self, signals: Signals) -> None:
         """None: weight by weight."""
         del signals
-        return None
 
     def names(self, signals: Signals) -> tuple[str, ...]:
         """The parameters whose weights are units, in the model's order."""

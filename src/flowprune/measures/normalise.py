@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import unknown
-from flowprune.core.units import Layout
-from flowprune.masks import reduce
+from flowprune.core.groups import Groups
 
 Scale = Callable[[Tensor, Tensor], Tensor]
 """``scale(scores, fan_in)`` of one layer, both of one shape."""
@@ -31,11 +30,12 @@ NORMALISERS: Final[Mapping[str, Scale]] = {
     "mean": _by_mean,
     "fan_in": lambda scores, fan_in: scores / fan_in.sqrt(),
 }
-"""none: as they are. mean: over the mean absolute score of the layer. fan_in: over √(weights of the unit)."""
+"""none: as they are. mean: over the mean absolute score of the layer. fan_in: over √(weights of the unit); for a unit
+of one weight, of its output."""
 
 
 def normalised(
-    scores: Mapping[str, Tensor], how: str, params: Mapping[str, Tensor], layout: Layout | None
+    scores: Mapping[str, Tensor], how: str, params: Mapping[str, Tensor], layout: Groups | None
 ) -> dict[str, Tensor]:
     """The scores of each layer, rescaled.
 
@@ -64,5 +64,5 @@ def normalised(
     if layout is None:
         fans = {name: torch.full_like(score, score[0].numel() if score.dim() else 1) for name, score in scores.items()}
     else:
-        fans = reduce({name: torch.ones_like(value) for name, value in params.items()}, layout, "sum")
+        fans = {name: group.fan_in(params) for name, group in layout.items()}
     return {name: NORMALISERS[how](score, fans[name].to(score.device)) for name, score in scores.items()}

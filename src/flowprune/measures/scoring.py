@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid
+from flowprune.core.groups import Groups, channelwise
 from flowprune.core.tensors import require_finite
-from flowprune.core.units import Layout
 from flowprune.masks import Scores, Weights
 from flowprune.masks import reduce as reduce_contributions
 from flowprune.measures.index import MEASURES
@@ -28,7 +28,12 @@ class Granularity(Protocol):
         """The word used in specs and reports."""
         ...
 
-    def layout(self, signals: Signals) -> Layout | None:
+    @property
+    def removes(self) -> bool:
+        """Whether a cut takes units out of the model; where not, it holds them at zero."""
+        ...
+
+    def layout(self, signals: Signals) -> Groups | None:
         """The groups of units; None for single weights."""
         ...
 
@@ -44,13 +49,14 @@ def score(
 ) -> Scores:
     """Score every unit; larger = keep.
 
-    Shapes: ``result[name]`` has the parameter's shape for ``Weights()``, ``(channels,)`` for ``Channels(...)``,
-    where ``name`` is the weight that produces the channels.
+    Shapes: ``result[name]`` has the parameter's shape for ``Weights()`` and ``NM(...)``, that of its grid of blocks for
+    ``Blocks(...)``, and ``(channels,)`` for ``Channels(...)``, where ``name`` is the weight that produces them.
 
     Args:
         measure: A name in ``MEASURES``, or a measure of your own.
         signals: With what the measure ``.needs``.
-        granularity: ``fp.Weights()`` (the default) or ``fp.Channels(example_inputs=x)``.
+        granularity: ``fp.Weights()`` (the default), ``fp.NM(2, 4)``, ``fp.Blocks(4, 1)`` or
+            ``fp.Channels(example_inputs=x)``.
         reduce: Another reducer than the measure's: sum, sum_abs, abs_sum or l2.
         normalise: What the scores of a layer are divided by before layers are compared: none, mean (absolute score of
             the layer) or fan_in (its square root).
@@ -69,14 +75,15 @@ def score(
     chosen = MEASURES[measure] if isinstance(measure, str) else measure
     granularity = Weights() if granularity is None else granularity
     if not hasattr(granularity, "layout") or isinstance(granularity, type):
-        raise invalid("score(granularity=)", "fp.Weights() or fp.Channels(example_inputs=x)", granularity)
+        known = "fp.Weights(), fp.NM(2, 4), fp.Blocks(4, 1) or fp.Channels(example_inputs=x)"
+        raise invalid("score(granularity=)", known, granularity)
     _check_options(chosen, options)
     for need in chosen.needs:
         signals.require(need)
     layout = granularity.layout(signals)
-    if chosen.on == "norm" and layout is None:
-        rule = "a granularity of channels, whose norms it reads"
-        raise invalid(f"score({chosen.name!r}, granularity=)", rule, "weights", "Pass fp.Channels(example_inputs=x).")
+    if chosen.on == "norm" and (layout is None or (layout and not channelwise(layout))):
+        where, rule = f"score({chosen.name!r}, granularity=)", "a granularity of channels, whose norms it reads"
+        raise invalid(where, rule, granularity.name, "Pass fp.Channels(example_inputs=x).")
     names = _names(chosen, granularity, layout, signals)
     seen = _units(signals, layout) if chosen.on == "unit" and layout is not None else _only(signals, names)
     contributions = chosen.contributions(seen, **options)
@@ -90,7 +97,7 @@ def score(
 
 
 def _reduce(
-    measure: Measure, contributions: Mapping[str, Tensor], layout: Layout | None, reducer: str
+    measure: Measure, contributions: Mapping[str, Tensor], layout: Groups | None, reducer: str
 ) -> dict[str, Tensor]:
     if measure.on == "unit":
         return reduce_contributions(contributions, None, reducer)
@@ -107,13 +114,13 @@ def _refuse_missing(measure: Measure, names: list[str], contributions: Mapping[s
         )
 
 
-def _units(signals: Signals, layout: Layout) -> Signals:
+def _units(signals: Signals, layout: Groups) -> Signals:
     """Signals of one zero per unit, for a measure that looks at nothing of a unit."""
     some = next(iter(signals.params.values()))
-    return Signals(params={name: some.new_zeros(group.size) for name, group in layout.items()})
+    return Signals(params={name: some.new_zeros(group.shape) for name, group in layout.items()})
 
 
-def _names(measure: Measure, granularity: Granularity, layout: Layout | None, signals: Signals) -> list[str]:
+def _names(measure: Measure, granularity: Granularity, layout: Groups | None, signals: Signals) -> list[str]:
     """The parameters whose contributions are wanted: nothing else is computed."""
     if layout is None:
         names = granularity.names(signals) if isinstance(granularity, Weights) else tuple(signals.params)
@@ -126,8 +133,9 @@ def _names(measure: Measure, granularity: Granularity, layout: Layout | None, si
         )
     if layout is None:
         return list(names)
-    members = (m for group in layout.values() for m in group.members if m.scored and m.role == measure.on)
-    return list(dict.fromkeys(member.name for member in members))
+    if measure.on == "unit":
+        return []
+    return list(dict.fromkeys(tensor for group in layout.values() for tensor in group.read(measure.on)))
 
 
 def _only(signals: Signals, names: list[str]) -> Signals:

@@ -1,9 +1,10 @@
-"""Channel masks carried out on a model: what can be removed is, and what cannot is held at zero."""
+"""Masks carried out on a model: what can be removed is, and what cannot is held at zero."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from flowprune.core.units import UnitGroup
 from flowprune.masks import Masks, apply, expand, masks_of
 from flowprune.structure import CutPlan, cut_, slice_layout
 
@@ -33,8 +34,9 @@ def carry_out_(model: nn.Module, masks: Masks, *, release: bool = False) -> CutP
         2
     """
     gone = removable(masks)
-    plan = cut_(model, masks.layout, gone)
-    left = slice_layout(masks.layout, gone)
+    channels = {name: group for name, group in masks.layout.items() if isinstance(group, UnitGroup)}
+    plan = cut_(model, channels, gone)
+    left = {**masks.layout, **slice_layout(channels, gone)}
     zeroed = {name: mask for name, mask in masks.items() if name not in gone}
     if zeroed:
         params = dict(model.named_parameters())

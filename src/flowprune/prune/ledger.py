@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import PruningError
+from flowprune.core.groups import channels_of
 from flowprune.core.units import Layout
 from flowprune.masks import Masks, Scores
 
@@ -45,7 +46,8 @@ class Ledger:
         sizes = {name: score.numel() for name, score in scores.items()}
         present = {name: torch.arange(size) for name, size in sizes.items()}
         living = {name: torch.ones(size, dtype=torch.bool) for name, size in sizes.items()}
-        return cls(sizes, present, living, scores.layout, scores.fingerprint)
+        layout = channels_of("Ledger.open(scores=)", scores.layout)
+        return cls(sizes, present, living, layout, scores.fingerprint)
 
     @classmethod
     def reopen(cls, masks: Masks) -> Ledger:

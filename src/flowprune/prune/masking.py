@@ -1,4 +1,4 @@
-"""Cutting weights: the model keeps its shape, and a mask holds."""
+"""Cutting weights, alone or in blocks: the model keeps its shape, and a mask holds."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from itertools import count
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from flowprune.masks import Masks, Scores, apply, check_zeros, floors, masks_of, select
+from flowprune.masks import Masks, Scores, apply, check_zeros, expand, floors, masks_of, select_round
 from flowprune.prune.checks import check_sparsity
 from flowprune.prune.rule import Rule
 
 
 class Masking:
-    """Weights set to zero and kept there; dead stays dead, and only live weights are ranked."""
+    """Weights set to zero and kept there; dead stays dead, and only live units are ranked."""
 
     def __init__(self, model: nn.Module, rule: Rule) -> None:
         self._model, self._rule, self._floor = model, rule, rule.floor_for("weights")
@@ -24,17 +24,15 @@ class Masking:
 
     def resume(self, masks: Masks) -> None:
         """Go on where these masks were reached."""
-        apply(self._model, masks)
-        self.masks = masks
+        self._hold(masks)
 
     def choose(self, scores: Scores, target: float) -> Masks:
-        """Masks in which exactly round(target * n) weights are cut, those cut before among them."""
+        """Masks in which exactly round(target * n) units are cut, those cut before among them."""
         sizes = {name: score.numel() for name, score in scores.items()}
         keep = 0 if self._floor is None else floors(sizes, self._floor)
-        alive = self._already if self.masks is None else self.masks
-        within = {n: alive.get(n, torch.ones_like(s, dtype=torch.bool)) for n, s in scores.items()}
+        within = self._alive(scores) if self.masks is None else self.masks
         protect = self._rule.protect
-        return select(scores, target, scope=self._rule.scope, min_keep=keep, protect=protect, within=within)
+        return select_round(scores, target, scope=self._rule.scope, min_keep=keep, protect=protect, within=within)
 
     def propose(self, scores: Scores, target: float) -> Masks:
         """What :meth:`choose` would give now: the same, since choosing changes nothing here."""
@@ -43,9 +41,7 @@ class Masking:
     def carry_out(self, masks: Masks, target: float, optimizer: Optimizer | None, probe: Any) -> tuple[str, ...]:
         """Apply the masks; the checks that passed."""
         del probe
-        others = {name: mask for name, mask in self._already.items() if name not in masks}
-        apply(self._model, {**others, **masks})
-        self.masks = masks
+        self._hold(masks)
         check_zeros(self._model)
         if optimizer is not None:
             _check_after_a_step(self._model, optimizer)
@@ -53,7 +49,7 @@ class Masking:
         return check_sparsity(masks.total - masks.kept, asked, masks.total), "zeros"
 
     def counts(self, masks: Masks) -> tuple[int, int, int]:
-        """Original weights, those alive before, and those alive after."""
+        """Original units, those alive before, and those alive after."""
         return masks.total, masks.total if self.masks is None else self.masks.kept, masks.kept
 
     def floor_hits(self, masks: Masks) -> tuple[str, ...]:
@@ -67,6 +63,25 @@ class Masking:
     def verify(self) -> None:
         """Between rounds: masked weights are still zero."""
         check_zeros(self._model)
+
+    def _alive(self, scores: Scores) -> dict[str, Tensor]:
+        """Where masks that the model came with leave something of a unit."""
+        alive: dict[str, Tensor] = {}
+        for name, score in scores.items():
+            kept = self._already.get(name)
+            if kept is not None and name in scores.layout:
+                counts = scores.layout[name].total({name: kept.float()}, "weight")
+                kept = None if counts is None else counts > 0
+            alive[name] = torch.ones_like(score, dtype=torch.bool) if kept is None else kept
+        return alive
+
+    def _hold(self, masks: Masks) -> None:
+        """Apply masks, besides those that the model came with: a block that stays may hold weights that are cut."""
+        params = dict(self._model.named_parameters())
+        fresh = {name: keep.expand(params[name].shape) for name, keep in expand(params, masks).items()}
+        both = {n: keep & self._already[n].to(keep.device) if n in self._already else keep for n, keep in fresh.items()}
+        apply(self._model, {**self._already, **both})
+        self.masks = masks
 
 
 def _check_after_a_step(model: nn.Module, optimizer: Optimizer) -> None:

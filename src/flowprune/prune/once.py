@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 from torch import nn
@@ -17,6 +17,7 @@ from flowprune.prune.checks import probe_of
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.records import Round
 from flowprune.prune.rule import RuleOptions
+from flowprune.prune.targets import fixed_sparsity, targets_of
 from flowprune.schedules import Schedule, one_shot
 from flowprune.structure import Cost, Latency, latency, measure_cost
 
@@ -59,7 +60,7 @@ class PruneResult:
     """A pruned copy of a model, and how it came about.
 
     Attributes:
-        model: The smaller (channels) or masked (weights) copy; the model given is as it was.
+        model: The smaller (channels) or masked (weights, blocks) copy; the model given is as it was.
         masks: Everything cut, as masks of the given model.
         scores: Of the last round.
         checks: What was verified, each once.
@@ -79,7 +80,7 @@ def prune(
     model: nn.Module,
     *,
     measure: str | Measure,
-    sparsity: float,
+    sparsity: float | None = None,
     granularity: Granularity | None = None,
     objective: Any = None,
     batches: Iterable[Any] = (),
@@ -93,15 +94,18 @@ def prune(
     Args:
         model: Any module.
         measure: A name in ``MEASURES``, or a measure.
-        sparsity: Fraction of the units removed, in [0, 1); exactly round(sparsity * n) of the n units go.
-        granularity: ``fp.Weights()`` (the default) or ``fp.Channels(example_inputs=x)``.
+        sparsity: Fraction of the units removed, in [0, 1); exactly round(sparsity * n) of the n units go. It may be
+            left out where the schedule has one, or where an N:M pattern has its own.
+        granularity: ``fp.Weights()`` (the default), ``fp.NM(2, 4)``, ``fp.Blocks(4, 1)`` or
+            ``fp.Channels(example_inputs=x)``.
         objective: As for ``fp.gather``; not needed where the measure needs no signal.
         batches: Re-iterable where there are several rounds.
         schedule: How the sparsity is reached; one round by default.
         rule: scope, floor, protect, mode, options; see :class:`~flowprune.prune.rule.Rule`.
 
     Raises:
-        ValueError: a sparsity outside [0, 1), an objective or batches missing, or scores that are not finite.
+        ValueError: a sparsity outside [0, 1) or not the one of an N:M pattern, none at all, an objective or batches
+            missing, or scores that are not finite.
         PruningError: a layer would be emptied, or a check failed.
 
     Example:
@@ -112,7 +116,7 @@ def prune(
     """
     granularity = Weights() if granularity is None else granularity
     chosen = MEASURES[measure] if isinstance(measure, str) else measure
-    plan = _with_sparsity(schedule or one_shot(), sparsity)
+    plan = _with_sparsity(schedule or one_shot(), sparsity, granularity)
     if chosen.needs and objective is None:
         raise invalid("prune(objective=)", f"given, because {chosen.name!r} needs {chosen.needs}", None)
     kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
@@ -142,10 +146,16 @@ def _change(model: nn.Module, pruned: nn.Module, example: Any) -> CostChange:
     return CostChange(measure_cost(model, example), measure_cost(pruned, example), *times)
 
 
-def _with_sparsity(schedule: Schedule, sparsity: float) -> Schedule:
-    """The schedule with its target; one that has another target is refused."""
-    schedule.targets(sparsity)
-    return Schedule(schedule.name, schedule.rounds, sparsity, schedule.shape)
+def _with_sparsity(schedule: Schedule, sparsity: float | None, granularity: Granularity) -> Schedule:
+    """The schedule with its target; one that has another target, or none at all, is refused."""
+    asked = schedule.sparsity if sparsity is None else sparsity
+    if asked is None and fixed_sparsity(granularity) is None:
+        raise invalid("prune(sparsity=)", "given, here or in the schedule", None)
+    if sparsity is not None:
+        schedule.targets(sparsity)
+    plan = replace(schedule, sparsity=asked)
+    targets_of("prune(sparsity=)", plan, granularity)
+    return plan
 
 
 def _reiterable(batches: Iterable[Any], rounds: int) -> Iterable[Any]:

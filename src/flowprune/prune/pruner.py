@@ -21,6 +21,7 @@ from flowprune.prune.masking import Masking
 from flowprune.prune.records import Cut
 from flowprune.prune.rule import Rule, RuleOptions
 from flowprune.prune.shrinking import Shrinking
+from flowprune.prune.targets import targets_of
 from flowprune.prune.waiting import Waiting
 from flowprune.schedules import Event, Schedule
 from flowprune.signals import Signals, gather
@@ -29,8 +30,8 @@ from flowprune.signals import Signals, gather
 class Pruner:
     """Cuts a model in rounds, in place: same object, same module names; parameters and optimizer state follow.
 
-    With channels the model becomes physically smaller; with weights it is masked. After every cut it is verified
-    that the smaller model computes what the masked one does, that the optimizer holds the live parameters and
+    With channels the model becomes physically smaller; with weights and blocks it is masked. After every cut it is
+    verified that the smaller model computes what the masked one does, that the optimizer holds the live parameters and
     state to match, that the sparsity is exact, and, at the next call, that masked weights are still zero.
 
     With ``when``, calls before the event fires are looks: what the event reads is computed, and the model is left as
@@ -40,9 +41,10 @@ class Pruner:
         model: Cut in place.
         optimizer: Follows the cut; None where there is none.
         measure: A name in ``MEASURES``, or a measure.
-        granularity: ``fp.Weights()`` or ``fp.Channels(example_inputs=x)``.
+        granularity: ``fp.Weights()``, ``fp.NM(2, 4)``, ``fp.Blocks(4, 1)`` or ``fp.Channels(example_inputs=x)``.
         objective: As for ``fp.gather``.
-        schedule: With its sparsity, e.g. ``fp.schedules.rounds(5, sparsity=0.75)``.
+        schedule: With its sparsity, e.g. ``fp.schedules.rounds(5, sparsity=0.75)``; for an N:M pattern that is 1 - N/M,
+            and may be left out.
         when: An event before which nothing is cut, e.g. ``fp.schedules.early_bird()``; None: cut at the first call.
         rule: scope, floor, protect, momentum, observe, mode, options, normalise, reference_compat; see
             :class:`~flowprune.prune.rule.Rule`.
@@ -89,17 +91,17 @@ class Pruner:
             raise invalid("Pruner(objective=)", f"given, because {self.measure.name!r} needs signals", objective)
         self.granularity, self.objective = granularity, objective
         self.rule = call("Pruner(...)", Rule, rule)
-        self.targets = schedule.targets()
+        self.targets = targets_of("Pruner(schedule=)", schedule, granularity)
         self._needs = tuple(dict.fromkeys((*self.measure.needs, *self.rule.observe)))
         self._round = 0
-        weights = granularity.name == "weights"
-        if weights and self.rule.reference_compat:
+        if not granularity.removes and self.rule.reference_compat:
             todo = "The published code has no pruning of single weights."
-            raise invalid("Pruner(reference_compat=)", "False with a granularity of weights", True, todo)
-        self._way = Masking(model, self.rule) if weights else Shrinking(model, self.rule)
-        self._waits = (
-            None if when is None else Waiting(model, when, sparsity=self.targets[-1], granularity=granularity.name)
-        )
+            raise invalid("Pruner(reference_compat=)", f"False with a granularity of {granularity.name}", True, todo)
+        self._way = Shrinking(model, self.rule) if granularity.removes else Masking(model, self.rule)
+        units = (
+            granularity.name if granularity.removes else "weights"
+        )  # an event tells what shrinks from what is masked
+        self._waits = None if when is None else Waiting(model, when, sparsity=self.targets[-1], granularity=units)
 
     @property
     def done(self) -> bool:

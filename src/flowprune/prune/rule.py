@@ -36,7 +36,7 @@ class Rule:
         scope: ``"global"``: one ranking over all layers; ``"local"``: one for each.
         floor: Of a layer of n original units, floor(floor * n) + 1 stay, its top-scored ones. None: no floor, and a
             layer that would be emptied is an error. ``"auto"``: 0.05 for channels ("at most 95 % per layer", as in
-            the paper's code) and None for weights.
+            the paper's code) and None for weights and blocks.
         protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n.
         momentum: ``"slice"`` carries the optimizer's state through a cut, ``"reset"`` drops that of cut parameters.
         observe: Signals to gather besides those the measure needs, e.g. ``("gradient",)`` to predict what a cut costs.

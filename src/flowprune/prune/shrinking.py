@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowprune.core.errors import PruningError
+from flowprune.core.groups import channels_of
 from flowprune.core.optimizer_state import check_followable, follow
 from flowprune.masks import Masks, Scores, check_zeros, floors, remove_lowest
 from flowprune.prune.carry_out import carry_out_, removable
@@ -77,9 +78,8 @@ class Shrinking:
         resets = self._rule.momentum == "reset"
         if optimizer is not None and not resets:
             check_followable(optimizer, self._model.parameters())
-        modes = rehearse(
-            self._model, masks.layout, removable(masks), probe
-        )  # on a copy: nothing is changed if it fails
+        layout = channels_of("Shrinking.carry_out(masks=)", masks.layout)
+        modes = rehearse(self._model, layout, removable(masks), probe)  # on a copy: nothing is changed if it fails
         plan = carry_out_(self._model, masks, release=self._rule.reference_compat)
         self._ledger = self._ledger.cut(masks)
         passed = ["same function"] if modes else []

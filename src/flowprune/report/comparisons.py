@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowprune.core.errors import invalid
+from flowprune.core.granularities import units_in_words
 from flowprune.report.values import Row, number, text
 
 DENSE = "dense"
@@ -24,7 +25,7 @@ class Comparison:
     @property
     def title(self) -> str:
         """``"vgg13 on cifar10, 75 % of channels removed"``."""
-        units = f"of {self.granularity} " if self.granularity else ""
+        units = f"of {units_in_words(self.granularity)} " if self.granularity else ""
         pruned = f", {100 * self.sparsity:g} % {units}removed" if self.sparsity else ", dense"
         return f"{self.model} on {self.dataset}{pruned}"
 

@@ -57,6 +57,11 @@ class Channels:
         """The word used in specs and reports."""
         return "channels"
 
+    @property
+    def removes(self) -> bool:
+        """The model becomes smaller."""
+        return True
+
     def layout(self, signals: Signals) -> Layout:
         """The groups of the signals' model, in order of execution.
 

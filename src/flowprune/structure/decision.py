@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from flowprune.core.errors import PruningError, invalid, unknown
 from flowprune.core.fingerprint import fingerprint
-from flowprune.core.units import Layout, Member, UnitGroup
+from flowprune.core.groups import channels_of
+from flowprune.core.units import Member, UnitGroup
 from flowprune.structure.capture import canonical
 from flowprune.structure.records import Trace
 
@@ -46,7 +47,7 @@ def decide(model: nn.Module, found: Trace, masks: Mapping[str, Tensor]) -> Decis
     params = dict(model.named_parameters())
     _same_model(params, masks)
     names = canonical(model)
-    layout: Layout = getattr(masks, "layout", None) or {}
+    layout = channels_of("remove(masks=)", getattr(masks, "layout", None) or {})
     units: dict[str, Tensor] = {}
     weights: dict[str, Tensor] = {}
     for name, mask in masks.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from flowprune.core.errors import invalid
-from flowprune.core.units import Layout, UnitGroup
+from flowprune.core.groups import Group, Groups
 from flowprune.masks import Scores
 
 UNCOVERED = "(uncovered)"
@@ -88,12 +88,12 @@ def _covered(component: str, prefixes: Prefixes, names: Mapping[str, str]) -> It
         yield from found
 
 
-def _home(name: str, layout: Layout, owner: Mapping[str, str]) -> str:
+def _home(name: str, layout: Groups, owner: Mapping[str, str]) -> str:
     homes = {owner[producer] for producer in _producers(name, layout.get(name)) if producer in owner}
     return homes.pop() if len(homes) == 1 else SHARED
 
 
-def _producers(name: str, group: UnitGroup | None) -> list[str]:
+def _producers(name: str, group: Group | None) -> tuple[str, ...]:
     if group is None:
-        return [name]
-    return [member.name for member in group.members if member.role == "weight" and member.scored]
+        return (name,)
+    return group.read("weight")

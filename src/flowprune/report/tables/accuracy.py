@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from flowprune.core.granularities import units_in_words
 from flowprune.report.comparisons import DENSE, Comparison, comparisons
 from flowprune.report.needs import Needs
 from flowprune.report.shapes.runs import Config, all_rounds, by_config
@@ -98,13 +99,13 @@ def removed(sparsity: float, granularity: str) -> str:
     """What share of which units is gone.
 
     Example:
-        >>> removed(0.75, "channels"), removed(0.955, "weights"), removed(0.0, "")
-        ('75 % of channels', '95.5 % of weights', '–')
+        >>> removed(0.75, "channels"), removed(0.955, "weights"), removed(0.5, "nm:2:4"), removed(0.0, "")
+        ('75 % of channels', '95.5 % of weights', '50 % of 2:4 weights', '–')
     """
     if not sparsity:
         return "–"
     share = percent(sparsity, 0 if round(100 * sparsity, 6).is_integer() else 1)
-    return f"{share} of {granularity}" if granularity else share
+    return f"{share} of {units_in_words(granularity)}" if granularity else share
 
 
 def _cells(line: Line, dense: Sequence[Config], pruned: Sequence[Config], most: int) -> tuple[Cell, ...]:
