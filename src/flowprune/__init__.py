@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 from flowprune.core.version import __version__
 
 if TYPE_CHECKING:
-    from flowprune import analysis, data, experiments, measures, models, objectives, report, schedules, structure, train
+    from flowprune import (
+        analysis,
+        data,
+        experiments,
+        measures,
+        models,
+        objectives,
+        plan,
+        report,
+        schedules,
+        structure,
+        train,
+    )
     from flowprune.analysis import flow, measured_change, predicted_change
     from flowprune.core.errors import PruningError, UnknownNameError
     from flowprune.core.index import Index
@@ -25,6 +37,7 @@ if TYPE_CHECKING:
     from flowprune.masks import Masks, Scores, Weights, apply, check_zeros, release, select
     from flowprune.measures import MEASURES, Measure, Tracked, score
     from flowprune.models import MODELS
+    from flowprune.plan import Plan, carry, carry_state, load, replay, save
     from flowprune.prune import Cut, Pruner, PruneResult, prune
     from flowprune.signals import Signals, gather
     from flowprune.structure import Channels, remove, trace
@@ -53,6 +66,12 @@ _HOMES = {
     "Tracked": "measures",
     "score": "measures",
     "MODELS": "models",
+    "Plan": "plan",
+    "carry": "plan",
+    "carry_state": "plan",
+    "load": "plan",
+    "replay": "plan",
+    "save": "plan",
     "Cut": "prune",
     "PruneResult": "prune",
     "Pruner": "prune",
@@ -70,6 +89,7 @@ _PACKAGES = (
     "measures",
     "models",
     "objectives",
+    "plan",
     "report",
     "schedules",
     "structure",
@@ -86,6 +106,7 @@ __all__ = [
     "Index",
     "Masks",
     "Measure",
+    "Plan",
     "PruneResult",
     "Pruner",
     "PruningError",
@@ -99,20 +120,26 @@ __all__ = [
     "__version__",
     "analysis",
     "apply",
+    "carry",
+    "carry_state",
     "check_zeros",
     "data",
     "experiments",
     "flow",
     "gather",
+    "load",
     "measured_change",
     "measures",
     "models",
     "objectives",
+    "plan",
     "predicted_change",
     "prune",
     "release",
     "remove",
+    "replay",
     "report",
+    "save",
     "schedules",
     "score",
     "select",

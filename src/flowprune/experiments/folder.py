@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from flowprune.core.errors import PruningError
+from flowprune.core.files import checksum, read_json, write_json
 from flowprune.experiments.checkpoints import Checkpoints
-from flowprune.experiments.files import checksum, read_json, write_json
 from flowprune.experiments.rows import Rows
 from flowprune.experiments.spec import SPEC_VERSION, Spec, parse
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from safetensors.torch import save
 
-from flowprune.experiments.files import write
+from flowprune.core.files import write
 from flowprune.experiments.folder import RunFolder
 from flowprune.experiments.parts import Parts, build_model
 from flowprune.experiments.spec import Spec

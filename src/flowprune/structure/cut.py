@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from flowprune.core.errors import PruningError
 from flowprune.core.units import Layout
+from flowprune.structure.architecture import Architecture
 from flowprune.structure.attributes import fix_attributes
+from flowprune.structure.history import Moment, Removal, record_
 from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Trace
 from flowprune.structure.slicing import Kept, check_masks, removed_positions, slice_trace
@@ -22,11 +24,18 @@ class CutPlan(Mapping[str, Kept]):
     Attributes:
         replaced: For each parameter object that left the model, its successor and the positions kept: what an
             optimizer needs to follow (:func:`flowprune.core.optimizer_state.follow`).
+        dense: Names and shapes of the model's tensors before.
     """
 
-    def __init__(self, kept: Mapping[str, Kept], replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]) -> None:
+    def __init__(
+        self,
+        kept: Mapping[str, Kept],
+        replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]],
+        dense: Architecture,
+    ) -> None:
         self._kept = dict(kept)
         self.replaced = dict(replaced)
+        self.dense = dense
 
     def __getitem__(self, name: str) -> Kept:
         return self._kept[name]
@@ -62,12 +71,35 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
     """
     groups = layout.groups if isinstance(layout, Trace) else layout
     check_masks(groups, masks)
-    known = recall(model)
-    tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    kept = {name: tuple(axes.items()) for name, axes in _kept(groups, masks, tensors).items()}
+    known, before = recall(model), Moment.of(model)
+    kept = {name: tuple(axes.items()) for name, axes in _kept(groups, masks, _tensors(model)).items()}
+    plan = keep_(model, kept)
+    if kept:
+        units = {name: (int(mask.sum()), groups[name].size) for name, mask in masks.items()}
+        record_(model, before, Removal(kept, before.settings(model), units))
+    if known is not None and all(groups[n] is known.trace.groups.get(n) for n in masks):
+        # The next round need not trace again.
+        remember(model, slice_trace(known.trace, masks, kept), known.signature, known.example)
+    return plan
+
+
+def keep_(model: nn.Module, kept: Mapping[str, Kept]) -> CutPlan:
+    """Keep the given positions of tensors and cut all others, in place; nothing is checked, nothing is recorded.
+
+    Args:
+        model: Changed in place.
+        kept: For each tensor that shrinks, its axes and the positions kept along them, ascending.
+
+    Example:
+        >>> layer = nn.Linear(2, 3)
+        >>> _ = keep_(layer, {name: ((0, torch.tensor([0, 2])),) for name in ("weight", "bias")})
+        >>> layer
+        Linear(in_features=2, out_features=2, bias=True)
+    """
+    tensors, dense = _tensors(model), Architecture.of(model)
     new = {id(tensors[name]): _smaller(tensors[name], axes) for name, axes in kept.items()}
     for module in model.modules():
-        if _swap(module, new):
+        if swap_(module, new):
             fix_attributes(module)
     replaced: dict[nn.Parameter, tuple[nn.Parameter, Kept]] = {}
     for name, axes in kept.items():
@@ -75,10 +107,11 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
         if isinstance(old, nn.Parameter) and isinstance(successor, nn.Parameter):
             replaced[old] = (successor, axes)
     _tell(model, replaced)
-    if known is not None and all(groups[n] is known.trace.groups.get(n) for n in masks):
-        # The next round need not trace again.
-        remember(model, slice_trace(known.trace, masks, kept), known.signature, known.example)
-    return CutPlan(kept, replaced)
+    return CutPlan(kept, replaced, dense)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def _kept(layout: Layout, masks: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, dict[int, Tensor]]:
@@ -123,7 +156,7 @@ def _smaller(old: Tensor, axes: Kept) -> Tensor:
     return new
 
 
-def _swap(module: nn.Module, new: Mapping[int, Tensor]) -> bool:
+def swap_(module: nn.Module, new: Mapping[int, Tensor]) -> bool:
     """Put the new tensors in the place of the old ones, and say whether there were any."""
     found = False
     for store in (module._parameters, module._buffers):

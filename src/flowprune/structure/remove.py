@@ -10,6 +10,7 @@ from flowprune.core.arguments import require_model
 from flowprune.core.errors import PruningError, invalid
 from flowprune.structure.cut import cut_
 from flowprune.structure.decision import Slices, decide
+from flowprune.structure.history import Moment, Zeroing, record_
 from flowprune.structure.masked import zero_
 from flowprune.structure.memory import recall
 from flowprune.structure.records import Trace
@@ -61,7 +62,10 @@ def remove(
     decision = decide(model, found, masks)
     check_masks(found.groups, decision.units)
     small = copied(model, "remove")
-    _zero(small, decision.zeroed)
+    if decision.zeroed:
+        before = Moment.of(small)
+        _zero(small, decision.zeroed)
+        record_(small, before, Zeroing(tuple(decision.zeroed)))
     if verify:
         rehearse(small, found, decision.units, inputs)
     cut_(small, found, decision.units)
