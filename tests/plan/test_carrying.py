@@ -60,16 +60,15 @@ def test_one_step_with_the_same_gradient_is_exact(name):
     small = removed(model, masks)
     fp.carry(small, optimizer=optimizer, before=model)
     plan = fp.plan.plan_of(small)
-    train(masked, expected, steps=0)
     gradients = {n: torch.randn_like(p) for n, p in masked.named_parameters()}
     for n, gradient in kept_entries(plan, gradients).items():
         small.get_parameter(n).grad = gradient
-        masked.get_parameter(n).grad = gradients[n]
+        masked.get_parameter(n).grad = gradients[n].clone()  # some steps change the gradient
     optimizer.step()
     expected.step()
+    tolerance = 1e-14 if name.endswith(("foreach", "fused")) else 0  # vector lanes and their tail round differently
     for n, value in kept_entries(plan, dict(masked.named_parameters())).items():
-        if n != "pw.weight" or "foreach" not in name:
-            assert torch.equal(small.get_parameter(n), value), n
+        torch.testing.assert_close(small.get_parameter(n), value, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("flag", ["foreach", "fused"])
@@ -232,7 +231,7 @@ def test_states_of_other_orders_and_of_named_parameters(tmp_path):
             assert torch.equal(state["state"][number]["exp_avg"], value)
     with pytest.raises(ValueError, match="Pass names="):
         fp.carry_state(tmp_path, optimizer.state_dict())
-    with pytest.raises(ValueError, match="among them 'stem.wait'"):
+    with pytest.raises(ValueError, match=r"among them 'stem\.wait'"):
         fp.carry_state(tmp_path, optimizer.state_dict(), names=["stem.wait"])
     with pytest.raises(ValueError, match=r"what optimizer.state_dict\(\) gave"):
         fp.carry_state(tmp_path, model.state_dict())

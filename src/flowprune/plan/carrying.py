@@ -79,10 +79,8 @@ def _follow(optimizer: Optimizer, cut: Cut | CutPlan, plan: Plan, before: nn.Mod
     model = unwrapped(cut)
     if before is None:
         if not held_names(optimizer, model):
-            todo = "Pass before=, the model whose parameters the optimizer holds."
-            raise invalid(
-                "carry(optimizer=)", "one that trains the pruned model already, or given with before=", None, todo
-            )
+            todo = "Pass the model whose parameters the optimizer holds."
+            raise invalid("carry(before=)", "given, as the optimizer does not train the pruned model yet", None, todo)
         return
     old = unwrapped(before)
     if not held_names(optimizer, old):

@@ -8,6 +8,7 @@ can still be replayed.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -110,9 +111,8 @@ def read_plan(path: Path | str) -> Plan:
 
 def _plan(fields: Fields, store: Store) -> Plan:
     model = fields["model"]
-    shapes = ({name: tuple(shape) for name, shape in model[key].items()} for key in ("parameters", "buffers"))
     return Plan(
-        Architecture(*shapes, model["ties"]),
+        Architecture(_shapes(model["parameters"]), _shapes(model["buffers"]), model["ties"]),
         tuple(OPERATIONS[entry["kind"]].unpack(entry, store) for entry in fields["operations"]),
         model["class"],
         fields["measure"],
@@ -120,6 +120,10 @@ def _plan(fields: Fields, store: Store) -> Plan:
         fields["seeds"],
         fields["versions"],
     )
+
+
+def _shapes(found: Mapping[str, list[int]]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(shape) for name, shape in found.items()}
 
 
 def read_fields(folder: Path) -> Fields:

@@ -66,7 +66,8 @@ def _pack_removal(removal: Removal, key: str, store: Store) -> Entry:
     }
     settings = [{"module": s.module, "name": s.name, "old": s.old, "new": s.new} for s in removal.settings]
     units = {name: {"kept": count, "of": of} for name, (count, of) in removal.units.items()}
-    return {"kept": kept, "settings": settings, "units": units}
+    zeroed = {name: list(axes) for name, axes in removal.zeroed.items()}
+    return {"kept": kept, "settings": settings, "units": units, "zeroed": zeroed}
 
 
 def _unpack_removal(entry: Entry, store: Store) -> Removal:
@@ -75,7 +76,8 @@ def _unpack_removal(entry: Entry, store: Store) -> Removal:
         for name, axes in entry["kept"].items()
     }
     settings = tuple(Setting(s["module"], s["name"], s["old"], s["new"]) for s in entry["settings"])
-    return Removal(kept, settings, {name: (unit["kept"], unit["of"]) for name, unit in entry["units"].items()})
+    units = {name: (unit["kept"], unit["of"]) for name, unit in entry["units"].items()}
+    return Removal(kept, settings, units, {name: tuple(axes) for name, axes in entry["zeroed"].items()})
 
 
 def _remove(model: nn.Module, removal: Removal) -> None:
@@ -84,10 +86,11 @@ def _remove(model: nn.Module, removal: Removal) -> None:
 
 
 def _zero_removed(model: nn.Module, removal: Removal) -> None:
-    """Slices that read a removed channel are zeroed with those that make it: they read zeros."""
     params = dict(model.named_parameters())
-    for name, axes in removal.kept.items():
-        for axis, kept in axes if name in params else ():
+    for name, made in removal.zeroed.items():
+        for axis, kept in removal.kept[name]:
+            if axis not in made:
+                continue
             gone = torch.ones(params[name].shape[axis], dtype=torch.bool)
             gone[kept] = False
             zero_(params[name], axis, gone.nonzero().flatten())

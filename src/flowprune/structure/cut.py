@@ -76,7 +76,7 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
     plan = keep_(model, kept)
     if kept:
         units = {name: (int(mask.sum()), groups[name].size) for name, mask in masks.items()}
-        record_(model, before, Removal(kept, before.settings(model), units))
+        record_(model, before, Removal(kept, before.settings(model), units, _zeroed(groups, masks, kept)))
     if known is not None and all(groups[n] is known.trace.groups.get(n) for n in masks):
         # The next round need not trace again.
         remember(model, slice_trace(known.trace, masks, kept), known.signature, known.example)
@@ -133,6 +133,13 @@ def _kept(layout: Layout, masks: Mapping[str, Tensor], tensors: Mapping[str, Ten
             )
         result.setdefault(name, {})[axis] = stays.nonzero().flatten()
     return result
+
+
+def _zeroed(layout: Layout, masks: Mapping[str, Tensor], kept: Mapping[str, Kept]) -> dict[str, tuple[int, ...]]:
+    """For each tensor that was cut, the axes along which it makes units rather than reads them."""
+    made = {(member.name, member.axis) for name in masks for member in layout[name].members if member.zeroed}
+    found = {name: tuple(axis for axis, _ in axes if (name, axis) in made) for name, axes in kept.items()}
+    return {name: axes for name, axes in found.items() if axes}
 
 
 def sliced(tensor: Tensor, axes: Kept) -> Tensor:

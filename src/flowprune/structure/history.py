@@ -35,12 +35,15 @@ class Removal:
         kept: For each tensor that shrank, the axes and the positions kept along them, int64 and ascending.
         settings: Attributes that changed with it.
         units: For each group, how many of its units were kept, of how many.
+        zeroed: For each parameter, the axes along which the removed slices make what was removed: these are zero in
+            the masked model. Along the others, slices read it.
     """
 
     kind: ClassVar[str] = "remove"
     kept: Mapping[str, Kept]
     settings: tuple[Setting, ...] = ()
     units: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    zeroed: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +130,8 @@ def _under(prefix: str, operation: Operation) -> Operation:
         module = prefix.removesuffix(".")
         settings = tuple(replace(s, module=f"{prefix}{s.module}" if s.module else module) for s in operation.settings)
         kept = {prefix + name: axes for name, axes in operation.kept.items()}
-        return Removal(kept, settings, {prefix + name: count for name, count in operation.units.items()})
+        units = {prefix + name: count for name, count in operation.units.items()}
+        return Removal(kept, settings, units, {prefix + name: axes for name, axes in operation.zeroed.items()})
     if isinstance(operation, Zeroing):
         return Zeroing(tuple((prefix + name, axis, positions) for name, axis, positions in operation.slices))
     raise PruningError(
@@ -179,8 +183,13 @@ def _joined(first: Removal, second: Removal) -> Removal:
     old = {(s.module, s.name): s.old for s in (*second.settings, *first.settings)}
     new = {(s.module, s.name): s.new for s in (*first.settings, *second.settings)}
     units = {name: (count, first.units.get(name, (count, of))[1]) for name, (count, of) in second.units.items()}
+    zeroed = {
+        name: tuple(sorted({*first.zeroed.get(name, ()), *second.zeroed.get(name, ())}))
+        for name in (*first.zeroed, *second.zeroed)
+    }
     return Removal(
         {name: tuple(axes.items()) for name, axes in kept.items()},
         changed(old, new),
         {**first.units, **units},
+        zeroed,
     )
