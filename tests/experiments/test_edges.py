@@ -166,7 +166,7 @@ def test_a_pruned_model_is_rebuilt_from_its_files(tmp_path, granularity):
 
 
 def test_files_of_another_model_are_told_in_one_line(tmp_path, finished):
-    with pytest.raises(ValueError, match="beside it was made for other"):
+    with pytest.raises(ValueError, match="of the architecture that the plan was made for"):
         load_pruned(nn.Linear(3, 2), finished.path)
     other = finished.path / "other"
     other.mkdir()

@@ -7,6 +7,7 @@ from flowprune.plan.operations import OPERATIONS, Kind, Masking
 from flowprune.plan.optimizer_states import carry_state
 from flowprune.plan.records import Plan, plan_of
 from flowprune.plan.saving import save
+from flowprune.plan.verifying import Verified, verify
 
 __all__ = [
     "FORMAT",
@@ -14,6 +15,7 @@ __all__ = [
     "Kind",
     "Masking",
     "Plan",
+    "Verified",
     "carry",
     "carry_state",
     "load",
@@ -21,4 +23,5 @@ __all__ = [
     "read_plan",
     "replay",
     "save",
+    "verify",
 ]

@@ -101,6 +101,8 @@ def _with_origin(plan: Plan, pruned: PruneResult | Pruner) -> Plan:
 
 
 def _sparsity(plan: Plan) -> float | None:
-    """Fraction of the units that are gone; None where there are no units."""
+    """Fraction of the units that are gone; None where there are none, or channels and single weights beside them."""
+    if plan.masks and len(plan.units) > len(plan.masks):
+        return None
     total = sum(of for _, of in plan.units.values())
     return 1 - sum(kept for kept, _ in plan.units.values()) / total if total else None
