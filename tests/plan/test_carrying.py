@@ -205,6 +205,9 @@ def test_a_cut_in_place():
     ema = averaged(model)
     plan = cut_(model, masks.layout, masks)
     fp.carry(plan, optimizer=optimizer, ema=ema)
+    again = cut_(model, fp.trace(model, images()), {"stem.weight": torch.arange(model.stem.out_channels) > 0})
+    fp.carry(again, optimizer=optimizer, ema=ema)
+    assert fp.plan.plan_of(ema.module).units == fp.plan.plan_of(model).units
     assert {id(p) for g in optimizer.param_groups for p in g["params"]} == {id(p) for p in model.parameters()}
     train(model, optimizer)
     ema.update_parameters(model)

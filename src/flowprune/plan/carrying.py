@@ -10,13 +10,13 @@ from torch.optim import Optimizer
 
 from flowprune.core.errors import invalid
 from flowprune.core.optimizer_state import follow, held_names
-from flowprune.plan.operations import OPERATIONS
+from flowprune.plan.operations import OPERATIONS, Masking
 from flowprune.plan.records import Plan
 from flowprune.plan.saving import unwrapped
 from flowprune.plan.since import Cut, kept_by, past, prefix_of, since
 from flowprune.structure.architecture import Architecture
 from flowprune.structure.cut import CutPlan
-from flowprune.structure.history import History, Operation, Removal, set_history_
+from flowprune.structure.history import Moment, Operation, record_
 
 
 def carry(
@@ -54,7 +54,7 @@ def carry(
         >>> optimizer.param_groups[0]["params"][0] is small[0].weight, shadow["0.bias"]
         (True, tensor([1., 3.]))
     """
-    plan = Plan(cut.dense, (Removal(dict(cut)),)) if isinstance(cut, CutPlan) else past(cut)
+    plan = Plan(cut.dense, (cut.removal,)) if isinstance(cut, CutPlan) else past(cut)
     if scheduler is not None:
         _check_scheduler(scheduler, optimizer)
     averaged = unwrapped(ema) if isinstance(ema, nn.Module) else None
@@ -64,7 +64,7 @@ def carry(
     if optimizer is not None:
         _follow(optimizer, cut, plan, before)
     if averaged is not None:
-        _catch_up(averaged, plan, for_average)
+        _catch_up(averaged, for_average)
     if shadow is not None and new_shadow is not None:
         shadow.update(new_shadow)
 
@@ -93,13 +93,13 @@ def _follow(optimizer: Optimizer, cut: Cut | CutPlan, plan: Plan, before: nn.Mod
     )
 
 
-def _catch_up(model: nn.Module, plan: Plan, operations: tuple[Operation, ...]) -> None:
+def _catch_up(model: nn.Module, operations: tuple[Operation, ...]) -> None:
     """Do to a copy of a model what was done to the model since."""
     for operation in operations:
+        before = Moment.of(model)
         OPERATIONS[operation.kind].carry_out(model, operation)
-    done = tuple(operation for operation in plan.operations if operation.kind != "mask")
-    if done:
-        set_history_(model, History(plan.dense, done))
+        if not isinstance(operation, Masking):
+            record_(model, before, operation)
 
 
 def _checked(ema: object) -> MutableMapping[str, Tensor]:

@@ -24,27 +24,28 @@ class CutPlan(Mapping[str, Kept]):
     Attributes:
         replaced: For each parameter object that left the model, its successor and the positions kept: what an
             optimizer needs to follow (:func:`flowprune.core.optimizer_state.follow`).
+        removal: The same with the attributes that changed and the units: what the model's record has of it.
         dense: Names and shapes of the model's tensors before.
     """
 
     def __init__(
         self,
-        kept: Mapping[str, Kept],
+        removal: Removal,
         replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]],
         dense: Architecture,
     ) -> None:
-        self._kept = dict(kept)
+        self.removal = removal
         self.replaced = dict(replaced)
         self.dense = dense
 
     def __getitem__(self, name: str) -> Kept:
-        return self._kept[name]
+        return self.removal.kept[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._kept)
+        return iter(self.removal.kept)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.removal.kept)
 
 
 def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) -> CutPlan:
@@ -76,7 +77,8 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
     plan = keep_(model, kept)
     if kept:
         units = {name: (int(mask.sum()), groups[name].size) for name, mask in masks.items()}
-        record_(model, before, Removal(kept, before.settings(model), units, _zeroed(groups, masks, kept)))
+        plan.removal = Removal(kept, before.settings(model), units, _zeroed(groups, masks, kept))
+        record_(model, before, plan.removal)
     if known is not None and all(groups[n] is known.trace.groups.get(n) for n in masks):
         # The next round need not trace again.
         remember(model, slice_trace(known.trace, masks, kept), known.signature, known.example)
@@ -107,7 +109,7 @@ def keep_(model: nn.Module, kept: Mapping[str, Kept]) -> CutPlan:
         if isinstance(old, nn.Parameter) and isinstance(successor, nn.Parameter):
             replaced[old] = (successor, axes)
     _tell(model, replaced)
-    return CutPlan(kept, replaced, dense)
+    return CutPlan(Removal(kept), replaced, dense)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
