@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 from flowprune.core.version import __version__
 
 if TYPE_CHECKING:
-    from flowprune import analysis, data, experiments, measures, models, objectives, report, schedules, structure, train
+    from flowprune import (
+        analysis,
+        data,
+        experiments,
+        measures,
+        models,
+        objectives,
+        plan,
+        report,
+        schedules,
+        structure,
+        train,
+    )
     from flowprune.analysis import flow, measured_change, predicted_change
     from flowprune.core.errors import PruningError, UnknownNameError
     from flowprune.core.granularities import GRANULARITIES
@@ -26,6 +38,7 @@ if TYPE_CHECKING:
     from flowprune.masks import NM, Blocks, Masks, Scores, Weights, apply, check_zeros, is_n_m, release, select
     from flowprune.measures import MEASURES, Measure, Tracked, score
     from flowprune.models import MODELS
+    from flowprune.plan import Plan, carry, carry_state, load, replay, save
     from flowprune.prune import Cut, Pruner, PruneResult, prune
     from flowprune.signals import Signals, gather
     from flowprune.structure import Channels, remove, trace
@@ -58,6 +71,12 @@ _HOMES = {
     "Tracked": "measures",
     "score": "measures",
     "MODELS": "models",
+    "Plan": "plan",
+    "carry": "plan",
+    "carry_state": "plan",
+    "load": "plan",
+    "replay": "plan",
+    "save": "plan",
     "Cut": "prune",
     "PruneResult": "prune",
     "Pruner": "prune",
@@ -75,6 +94,7 @@ _PACKAGES = (
     "measures",
     "models",
     "objectives",
+    "plan",
     "report",
     "schedules",
     "structure",
@@ -94,6 +114,7 @@ __all__ = [
     "Index",
     "Masks",
     "Measure",
+    "Plan",
     "PruneResult",
     "Pruner",
     "PruningError",
@@ -107,21 +128,27 @@ __all__ = [
     "__version__",
     "analysis",
     "apply",
+    "carry",
+    "carry_state",
     "check_zeros",
     "data",
     "experiments",
     "flow",
     "gather",
     "is_n_m",
+    "load",
     "measured_change",
     "measures",
     "models",
     "objectives",
+    "plan",
     "predicted_change",
     "prune",
     "release",
     "remove",
+    "replay",
     "report",
+    "save",
     "schedules",
     "score",
     "select",

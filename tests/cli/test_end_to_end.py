@@ -76,8 +76,9 @@ def test_prune_writes_masks_and_the_model(tmp_path, granularity):
     out = tmp_path / "out"
     options = ("--dataset", "gaussians", "--samples", 64, "--granularity", granularity, "--out", out)
     said = call("prune", "--sparsity", 0.5, "--rounds", 2, *options)
-    masks = fp.Masks.load(out / "masks.safetensors")
-    assert masks.sparsity == pytest.approx(0.5, abs=1e-4)
+    plan = fp.plan.read_plan(out)
+    assert plan.sparsity == pytest.approx(0.5, abs=1e-4)
+    assert sum(kept for kept, _ in plan.units.values()) == round(0.5 * sum(of for _, of in plan.units.values()))
     for words in ("parameters", "ms, median of", f"threads {torch.get_num_threads()}", "Verdict: ", "exact sparsity"):
         assert words in said
     scope = {}
@@ -86,15 +87,15 @@ def test_prune_writes_masks_and_the_model(tmp_path, granularity):
     again = ("--dataset", "gaussians", "--samples", 64, "--checkpoint", out / "model.safetensors")
     assert "layer" in call("score", "--measure", "magnitude", *again, "--granularity", granularity)
     twice = call("prune", "--sparsity", 0.25, "--measure", "magnitude", *again, "--out", tmp_path / "twice")
-    assert f"load_pruned(model, '{out}" in twice
+    assert "load_pruned" not in twice  # one plan, from the dense model
+    scope = {}
+    exec(textwrap.dedent(twice.partition("In Python:\n")[2]), scope)
+    assert scope["small"].state_dict().keys() == load_file(tmp_path / "twice" / "model.safetensors").keys()
     weight = load_file(out / "model.safetensors")["features.0.0.weight"]
-    kept = masks["features.0.0.weight"]
     if granularity == "channels":
-        assert len(weight) == int(kept.sum()) < 32
-    elif granularity == "weights":
-        assert not weight[~kept].any()
+        assert len(weight) == plan.units["features.0.0.weight"][0] < 32
     else:
-        assert not weight.view(8, 4, 9).any(1)[~kept].any()
+        assert not weight[~plan.masks["features.0.0.weight"]].any()
 
 
 def test_prune_to_a_pattern_takes_its_sparsity_and_says_what_does_not_fit(tmp_path):
@@ -103,11 +104,12 @@ def test_prune_to_a_pattern_takes_its_sparsity_and_says_what_does_not_fit(tmp_pa
     with pytest.warns(UserWarning, match=r"'features\.0\.0\.weight' \(1 inputs are no multiple of 4\)"):
         said = call(*options)
     assert "masked, not smaller" in said
-    masks = fp.Masks.load(out / "masks.safetensors")
-    assert masks.sparsity == 0.5
+    plan = fp.plan.read_plan(out)
+    masks = {name: mask for name, mask in plan.masks.items() if not mask.all()}
+    assert all(fp.is_n_m(mask, 2, 4) for mask in masks.values())
     weights = load_file(out / "model.safetensors")
     assert all(fp.is_n_m(weights[name] != 0, 2, 4) for name in masks)
-    small = fp.experiments.load_pruned(fp.models.build("digits_convnet", num_classes=4), out)
+    small = fp.load(fp.models.build("digits_convnet", num_classes=4), out)
     fp.check_zeros(small)
     optimizer = torch.optim.SGD(small.parameters(), lr=0.1)
     small(torch.randn(2, 1, 8, 8)).sum().backward()
@@ -179,8 +181,8 @@ def test_analyse_observations_of_a_pruned_checkpoint(tmp_path):
     call("prune", *options, "--sparsity", 0.5, "--granularity", "weights", "--out", tmp_path / "pruned")
     again = (*options, "--checkpoint", tmp_path / "pruned" / "model.safetensors", "--granularity", "weights")
     call("analyse", "observations", *again, "--seeds", 2, "--steps", 2, "--out", tmp_path / "rows.json")
-    masks = fp.Masks.load(tmp_path / "pruned" / "masks.safetensors")
-    assert {row["units"] for row in json.loads((tmp_path / "rows.json").read_text())} == {masks.kept}
+    kept = sum(kept for kept, _ in fp.plan.read_plan(tmp_path / "pruned").units.values())
+    assert {row["units"] for row in json.loads((tmp_path / "rows.json").read_text())} == {kept}
 
 
 def test_run_then_report(tmp_path, spec):

@@ -169,8 +169,30 @@ def test_a_pruned_model_is_rebuilt_from_its_files(tmp_path, granularity):
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
 
 
+@pytest.mark.parametrize("granularity", ["channels", "weights"])
+def test_other_weights_beside_a_plan_are_read_by_it(tmp_path, granularity):
+    """Weights that were trained on and saved by hand, and those of the dense model."""
+    from safetensors.torch import save_file
+
+    data = fp.data.build("gaussians", samples=120)
+    dense, x = model_for("digits_convnet", data, seed=0), data.inputs("train")[:4]
+    unit = fp.Channels(example_inputs=x) if granularity == "channels" else fp.Weights()
+    result = fp.prune(dense, measure="magnitude", sparsity=0.5, granularity=unit)
+    fp.save(result, tmp_path)
+    with torch.no_grad():
+        for param in result.model.parameters():
+            param.mul_(2)
+    save_file(result.model.state_dict(), tmp_path / "tuned.safetensors")
+    small = load_pruned(model_for("digits_convnet", data, seed=1), tmp_path / "tuned.safetensors")
+    assert torch.equal(small.eval()(x), result.model.eval()(x))
+    fp.check_zeros(small)
+    if granularity == "channels":
+        save_file(dense.state_dict(), tmp_path / "dense.safetensors")
+        assert torch.equal(load_pruned(dense, tmp_path / "dense.safetensors").eval()(x), dense.eval()(x))
+
+
 def test_files_of_another_model_are_told_in_one_line(tmp_path, finished):
-    with pytest.raises(ValueError, match="beside it was made for other"):
+    with pytest.raises(ValueError, match="of the architecture that the plan was made for"):
         load_pruned(nn.Linear(3, 2), finished.path)
     other = finished.path / "other"
     other.mkdir()

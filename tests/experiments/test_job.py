@@ -22,7 +22,7 @@ from flowprune.experiments.pruned import load_pruned
 from flowprune.experiments.rows import Rows
 from flowprune.experiments.spec import override, parse
 from flowprune.experiments.store import connect, read
-from flowprune.masks import Masks
+from flowprune.plan import read_plan
 from flowprune.train import evaluate
 
 TINY = parse(
@@ -96,8 +96,7 @@ def test_the_stored_model_is_the_one_that_was_measured(whole):
     model = load_pruned(build_model(spec, data), whole.path)
     found = evaluate(model, data.inputs("test"), data.test.labels, objective=lambda f, b: f(b[0]).sum())
     assert found.accuracy == rows(whole)[-1]["test_accuracy_final"]
-    masks = Masks.load(whole.path / "masks.safetensors")
-    assert masks.sparsity == 0.5
+    assert read_plan(whole.path).sparsity == 0.5
     assert sum(v.numel() for v in load_file(whole.path / "model.safetensors").values()) > 0
 
 

@@ -19,6 +19,7 @@ from flowprune.cli.report import report
 from flowprune.cli.run import run
 from flowprune.cli.score import score
 from flowprune.cli.sweep import sweep
+from flowprune.cli.verify import verify
 from flowprune.core.version import __version__
 
 COMMANDS = {
@@ -32,6 +33,7 @@ COMMANDS = {
     "collect": collect,
     "report": report,
     "analyse": analyse,
+    "verify": verify,
 }
 
 

@@ -21,7 +21,7 @@ DataDir = Annotated[
 ]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option("--checkpoint", help="Weights to load first (.safetensors); masks.safetensors beside them is used."),
+    typer.Option("--checkpoint", help="Weights to load first (.safetensors); plan.json beside them is used."),
 ]
 Measure = Annotated[str, typer.Option("--measure", help="A name of: flowprune list measures.")]
 GranularityName = Annotated[

@@ -26,7 +26,7 @@ Sparsity = Annotated[
 ]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How many cuts; each scores what the last one left.")]
 Schedule = Annotated[str, typer.Option("--schedule", help="A name of: flowprune list schedules.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for masks.safetensors and model.safetensors.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for plan.json and model.safetensors.")]
 
 
 def prune(  # noqa: PLR0913, each argument is an option of the command
@@ -46,14 +46,13 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     seed: Seed = 0,
     out: Out = Path("pruned"),
 ) -> None:
-    """Prune a model without training; print what is left of each layer, and write the masks and the model."""
-    from safetensors.torch import save_file
-
+    """Prune a model without training; print what is left of each layer, and write the plan and the model."""
     from flowprune import schedules
     from flowprune.cli.data_folder import use_data_dir
     from flowprune.cli.subject import granularity_of, prepare
     from flowprune.cli.tables import cost_table, masks_table
     from flowprune.experiments.machine import require_writable
+    from flowprune.plan import save
     from flowprune.prune import prune as prune_model
 
     require_writable("--out", out, folder=True)
@@ -73,10 +72,6 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     cost_table(result.cost)
     typer.echo(f"Verdict: {result.cost.verdict}.")
     typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")
-    out.mkdir(parents=True, exist_ok=True)
-    result.masks.save(out / "masks.safetensors")
-    save_file(
-        {name: value.contiguous() for name, value in result.model.state_dict().items()}, out / "model.safetensors"
-    )
-    typer.echo(f"Masks and model: {out}. In Python:\n\n{subject.recipe}", nl=False)
-    typer.echo(f"    small = fp.experiments.load_pruned(model, {str(out)!r})")
+    save(result, out, seeds={"init": seed, "samples": seed})
+    typer.echo(f"Plan and model: {out}. In Python:\n\n{subject.recipe}", nl=False)
+    typer.echo(f"    small = fp.load(model, {str(out)!r})")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model, the objective it is looked at with, and the batches; ``recipe`` is Python that builds such a model."""
+    """A model, the objective it is looked at with, and the batches; ``recipe`` is Python that builds it dense."""
 
     model: nn.Module
     objective: Objective
@@ -33,7 +33,7 @@ def prepare(
 ) -> Subject:
     """Build the model for the dataset, load its weights or train it a little, and draw the samples.
 
-    A checkpoint of a pruned model is rebuilt from the masks beside it. Training is ``train`` epochs of SGD as
+    A checkpoint of a pruned model is rebuilt from the plan beside it. Training is ``train`` epochs of SGD as
     :func:`train_quickly` does it, for a first look without a checkpoint.
 
     Raises:
@@ -55,7 +55,6 @@ def prepare(
     )
     if checkpoint is not None:
         built = load_pruned(built, checkpoint, where="--checkpoint")
-        recipe += f"    model = fp.experiments.load_pruned(model, {str(checkpoint)!r})\n"
     objective = cross_entropy(temperature=temperature)
     train_quickly(built, objective, dataset, epochs=train, seed=seed)
     batches = datasets.scoring_batches(dataset, min(samples, len(dataset.train)), seed=seed)

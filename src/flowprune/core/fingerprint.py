@@ -18,5 +18,10 @@ def fingerprint(params: Mapping[str, Tensor]) -> str:
         >>> fingerprint({"w": torch.zeros(2)}) == fingerprint({"w": torch.ones(2)})
         True
     """
-    lines = sorted(f"{name}:{tuple(value.shape)}" for name, value in params.items())
+    return fingerprint_of({name: tuple(value.shape) for name, value in params.items()})
+
+
+def fingerprint_of(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """The fingerprint of tensors of these shapes."""
+    lines = sorted(f"{name}:{shape}" for name, shape in shapes.items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -52,7 +52,7 @@ def follow(
         for old, successor in replaced.items():
             if successor is not None and old in optimizer.state:
                 new, kept = successor
-                states[new] = {key: _sliced(value, old, kept) for key, value in optimizer.state[old].items()}
+                states[new] = slice_state(optimizer.state[old], old, kept)
     joint = _joint_state(optimizer, replaced)
     if joint is not None:
         optimizer.state.pop(joint, None)
@@ -88,15 +88,41 @@ def check_followable(optimizer: Optimizer, params: Iterable[nn.Parameter]) -> No
     if joint is not None and optimizer.state.get(joint):
         raise _refusal(f"{type(optimizer).__name__} keeps one state of all parameters together")
     for param in cut:
-        for key, value in optimizer.state.get(param, {}).items():
-            shape = _unsliceable(value, param)
-            if shape is not None:
-                raise _refusal(f"{key!r} has {shape} for a parameter of shape {tuple(param.shape)}")
+        _check_sliceable(optimizer.state.get(param, {}), param, where="follow(optimizer=)")
 
 
-def _refusal(got: str) -> PruningError:
+def slice_state(
+    state: Mapping[str, Any], old: Tensor, kept: Kept, *, where: str = "follow(optimizer=)"
+) -> dict[str, Any]:
+    """What an optimizer keeps of one parameter, for its smaller successor.
+
+    Args:
+        state: Momenta and numbers by name.
+        old: The parameter before; its shape alone is read.
+        kept: The positions kept along its axes.
+        where: What an error names.
+
+    Raises:
+        PruningError: a tensor has neither one entry nor the axes of the parameter.
+
+    Example:
+        >>> slice_state({"step": 3, "mean": torch.tensor([1.0, 2.0])}, torch.zeros(2), ((0, torch.tensor([1])),))
+        {'step': 3, 'mean': tensor([2.])}
+    """
+    _check_sliceable(state, old, where=where)
+    return {key: _sliced(value, old, kept) for key, value in state.items()}
+
+
+def _check_sliceable(state: Mapping[str, Any], param: Tensor, *, where: str) -> None:
+    for key, value in state.items():
+        shape = _unsliceable(value, param)
+        if shape is not None:
+            raise _refusal(f"{key!r} has {shape} for a parameter of shape {tuple(param.shape)}", where)
+
+
+def _refusal(got: str, where: str = "follow(optimizer=)") -> PruningError:
     return PruningError(
-        f"follow(optimizer=) must hold state with the axes of its parameters; {got}. Nothing was changed. "
+        f"{where} must hold state with the axes of its parameters; {got}. Nothing was changed. "
         'Drop the state with momentum="reset" in Pruner(...), or with follow(..., reset=True).'
     )
 
@@ -113,7 +139,7 @@ def _joint_state(optimizer: Optimizer, cut: Iterable[nn.Parameter]) -> nn.Parame
     return together[0] if any(id(param) in held for param in cut) else None
 
 
-def _unsliceable(value: Any, param: nn.Parameter) -> str | None:
+def _unsliceable(value: Any, param: Tensor) -> str | None:
     """What a state entry is, where it cannot follow a cut along whichever axis of its parameter."""
     if isinstance(value, (list, tuple, dict)):
         inner = value.values() if isinstance(value, dict) else value
@@ -134,7 +160,7 @@ def _successor(
     return None if successor is None else successor[0]
 
 
-def _sliced(value: Any, old: nn.Parameter, kept: Kept) -> Any:
+def _sliced(value: Any, old: Tensor, kept: Kept) -> Any:
     """A state entry for the smaller parameter; an axis of size one is a mean over it and stays."""
     if not isinstance(value, Tensor) or value.numel() == 1:
         return value

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from flowprune.core.errors import PruningError
-from flowprune.experiments.files import sha256, write
+from flowprune.core.files import sha256, write
 from flowprune.experiments.record import Record
 from flowprune.experiments.spec import parse
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from safetensors import SafetensorError
 
-from flowprune.experiments.files import read_json, sha256, write, write_json
+from flowprune.core.files import checksum_of, read_json, sha256, write, write_json
 from flowprune.experiments.rows import Rows
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class Checkpoints:
             "rows": self.rows.mark(),
             "facts": dict(checkpoint.facts),
         }
-        write_json(self._facts(checkpoint.epoch), {**fields, "checksum": _checksum(fields)})
+        write_json(self._facts(checkpoint.epoch), {**fields, "checksum": checksum_of(fields)})
         for epoch in self._epochs()[GENERATIONS:]:
             self._forget(epoch)
 
@@ -82,7 +81,7 @@ class Checkpoints:
         from safetensors.torch import load
 
         fields = read_json(self._facts(epoch))
-        if fields.pop("checksum", None) != _checksum(fields):
+        if fields.pop("checksum", None) != checksum_of(fields):
             raise ValueError(f"{self._facts(epoch)} is damaged: its checksum does not hold.")
         data = self._tensors(epoch).read_bytes()
         if sha256(data) != fields["tensors"]:
@@ -104,7 +103,3 @@ class Checkpoints:
 
     def _tensors(self, epoch: int) -> Path:
         return self.path / f"{epoch:04d}.safetensors"
-
-
-def _checksum(fields: Mapping[str, object]) -> str:
-    return sha256(json.dumps(fields, sort_keys=True).encode())

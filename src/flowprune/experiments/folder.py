@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from flowprune.core.errors import PruningError
+from flowprune.core.files import checksum, read_json, write_json
 from flowprune.experiments.checkpoints import Checkpoints
-from flowprune.experiments.files import checksum, read_json, write_json
 from flowprune.experiments.rows import Rows
 from flowprune.experiments.spec import SPEC_VERSION, Spec, parse
 
@@ -23,12 +23,15 @@ LATENCY = (
 )
 """What is measured after the runs, when the machine is quiet, and so is not among the rows; see ``latency.py``."""
 
+FILES = ("spec.json", "environment.json", "rows.jsonl", "plan.json", "plan.safetensors", "model.safetensors")
+"""What is sealed when a run ends."""
+
 
 class RunFolder:
     """``<root>/<run id>``, where everything that a run leaves behind stands.
 
-    ``spec.json``, ``environment.json``, ``rows.jsonl``, ``checkpoints/``, ``model.safetensors`` and, once all of
-    that is on the disk, ``DONE`` with the checksums of the other files.
+    ``spec.json``, ``environment.json``, ``rows.jsonl``, ``checkpoints/``, the plan of the model (``plan.json``,
+    ``model.safetensors``) and, once all of that is on the disk, ``DONE`` with the checksums of the other files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,8 +78,7 @@ class RunFolder:
     def finish(self) -> None:
         """Write ``DONE``, the last act of a run."""
         (self.path / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
-        names = ("spec.json", "environment.json", "rows.jsonl", "model.safetensors", "masks.safetensors", "masks.json")
-        files = {name: checksum(self.path / name) for name in names if (self.path / name).exists()}
+        files = {name: checksum(self.path / name) for name in FILES if (self.path / name).exists()}
         write_json(self.path / "DONE", {"files": files})
 
     def reopen(self, tell: Callable[[str], None]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowprune import data
 from flowprune.core.errors import invalid
-from flowprune.experiments.files import write_json
+from flowprune.core.files import write_json
 from flowprune.experiments.folder import LATENCY, RunFolder
 from flowprune.experiments.parts import build_model
 from flowprune.experiments.pruned import load_pruned

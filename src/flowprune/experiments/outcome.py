@@ -1,15 +1,13 @@
-"""How a run ends: its result row, the model as it is, and the masks that made it."""
+"""How a run ends: its result row, the model as it is, and the plan that made it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from safetensors.torch import save
-
-from flowprune.experiments.files import write
 from flowprune.experiments.folder import RunFolder
 from flowprune.experiments.parts import Parts, build_model
 from flowprune.experiments.spec import Spec
+from flowprune.plan import save
 from flowprune.prune import Pruner
 from flowprune.structure import measure_cost
 from flowprune.train import EpochRecord, best_test, select
@@ -24,7 +22,7 @@ def finish(
     *,
     cut_at: int,
 ) -> None:
-    """Write kind="result", ``model.safetensors`` and ``masks.safetensors``, then seal the folder with ``DONE``.
+    """Write kind="result" and the plan of the model with its weights, then seal the folder with ``DONE``.
 
     Accuracy is reported twice: after the last epoch, and at the epoch after the last cut that the validation
     split chose. The test split chooses nothing; under ``reference_compat`` the best of its accuracies is told besides.
@@ -54,8 +52,5 @@ def finish(
             "bytes_dense": dense.bytes,
         }
     )
-    tensors = {name: value.detach().cpu().contiguous() for name, value in parts.model.state_dict().items()}
-    write(folder.path / "model.safetensors", save(tensors))
-    if masks is not None:
-        masks.save(folder.path / "masks.safetensors")
+    save(pruner or parts.model, folder.path, seeds={"run": spec.seed})
     folder.finish()

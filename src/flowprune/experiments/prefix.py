@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
+from flowprune.core.files import write
 from flowprune.core.step import Step
 from flowprune.experiments.checkpoints import Checkpoint, Checkpoints
-from flowprune.experiments.files import write
 from flowprune.experiments.folder import RunFolder
 from flowprune.experiments.rows import Rows
 from flowprune.experiments.spec import SPEC_VERSION, Spec

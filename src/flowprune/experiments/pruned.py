@@ -1,4 +1,4 @@
-"""A pruned model from its files, in another process: the dense model, cut to the masks, then filled."""
+"""A model from its files, in another process: of a plan, of masks beside weights, or of weights alone."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from flowprune.core.errors import invalid
 from flowprune.core.fingerprint import fingerprint
 from flowprune.experiments.state import shrink
 from flowprune.masks import Masks, apply
+from flowprune.plan import load, read_plan, replay
+from flowprune.plan.folder import PLAN, WEIGHTS
 
-WEIGHTS, MASKS = "model.safetensors", "masks.safetensors"
+MASKS = "masks.safetensors"
 
 
 def load_pruned(model: nn.Module, path: Path | str, *, where: str = "load_pruned(path=)") -> nn.Module:
-    """The model that ``flowprune prune --out`` or a run left behind, rebuilt from the dense one.
+    """The model that ``flowprune prune --out`` or a run left behind, or weights of any other origin.
 
-    Nothing is traced again: ``masks.safetensors`` and the JSON beside it hold what was cut. Where there are no
-    masks, the weights are those of the dense model.
+    What :func:`flowprune.save` wrote is read by :func:`flowprune.load`. Beside that, this reads what earlier
+    versions wrote, ``masks.safetensors`` instead of a plan; weights of the pruned model in another file beside either;
+    and, where there is neither, weights of the dense model, also from inside of a wrapper.
 
     Args:
         model: The dense model, of any weights; it stays as it is.
-        path: A folder with ``model.safetensors`` and, where something was pruned, ``masks.safetensors``; or a file of
-            weights, whose masks are looked for beside it.
+        path: A folder with ``model.safetensors``, or a file of weights; a plan or masks are looked for beside it.
         where: What an error names.
 
     Returns:
@@ -35,7 +37,7 @@ def load_pruned(model: nn.Module, path: Path | str, *, where: str = "load_pruned
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or of another model.
-        PruningError: the masks are damaged.
+        PruningError: the plan or the masks are damaged.
 
     Example:
         ``small = fp.experiments.load_pruned(fp.models.build("digits_convnet"), "pruned")``
@@ -44,12 +46,19 @@ def load_pruned(model: nn.Module, path: Path | str, *, where: str = "load_pruned
 
     path = Path(path)
     file = path / WEIGHTS if path.is_dir() else path
+    planned = file.with_name(PLAN).exists()
+    if planned and file.name == WEIGHTS:
+        return load(model, file.parent)
     try:
         tensors = plain_names(load_file(file), own=model.state_dict())
     except SafetensorError as error:
         raise invalid(where, "a safetensors file", str(file), f"It cannot be read: {error}.") from None
     made, beside = deepcopy(model), file.with_name(MASKS)
-    if beside.exists() and beside != file:
+    if planned:
+        plan = read_plan(file.parent)
+        if differences(made, tensors) or plan.shapes == plan.dense.tensors:  # else these are weights of the dense model
+            made = replay(plan, model)
+    elif beside.exists() and beside != file:
         masks = Masks.load(beside)
         if masks.fingerprint not in (None, fingerprint(dict(made.named_parameters()))):
             todo = f"{beside.name} beside it was made for other names or shapes of parameters."

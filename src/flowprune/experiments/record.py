@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowprune.experiments.files import read_json
+from flowprune.core.files import read_json
 from flowprune.experiments.folder import RunFolder
 from flowprune.experiments.spec import Spec
 

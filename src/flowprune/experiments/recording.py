@@ -17,9 +17,9 @@ from flowprune.analysis import (
     predicted_change,
     predicted_gradient_norm_change,
 )
+from flowprune.core.files import sha256
 from flowprune.core.tensors import squared_norm
 from flowprune.data import Batches
-from flowprune.experiments.files import sha256
 from flowprune.experiments.parts import Parts
 from flowprune.experiments.rows import Row
 from flowprune.masks import Masks, expand

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from flowprune.experiments.files import sha256
+from flowprune.core.files import sha256
 
 Value = str | int | float | bool | list[str] | list[int] | list[float] | None
 Row = Mapping[str, Value]

@@ -35,7 +35,7 @@ def save(masks: Masks, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise invalid("Masks.save(path=)", "a path ending in .safetensors", str(path))
-    tensors = {f"mask/{name}": _pack(mask) for name, mask in masks.items()}
+    tensors = {f"mask/{name}": pack(mask) for name, mask in masks.items()}
     layout = {name: _describe(group, tensors) for name, group in masks.layout.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
@@ -62,7 +62,7 @@ def load(path: str | Path) -> Masks:
     if hashlib.sha256(path.read_bytes()).hexdigest() != header["sha256"]:
         raise PruningError(f"Masks.load(): {path} does not match its checksum; it is damaged. Save the masks again.")
     tensors = load_file(path)
-    masks = {name: _unpack(tensors[f"mask/{name}"], shape) for name, shape in header["shapes"].items()}
+    masks = {name: unpack(tensors[f"mask/{name}"], shape) for name, shape in header["shapes"].items()}
     layout = {name: _restore(name, group, tensors) for name, group in header["layout"].items()}
     return Masks(masks, layout=layout, fingerprint=header["fingerprint"])
 
@@ -81,11 +81,13 @@ def _header(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", header)
 
 
-def _pack(mask: Tensor) -> Tensor:
+def pack(mask: Tensor) -> Tensor:
+    """A boolean tensor as bits: uint8, eight entries each."""
     return torch.from_numpy(np.packbits(mask.detach().cpu().numpy().reshape(-1)))
 
 
-def _unpack(bits: Tensor, shape: list[int]) -> Tensor:
+def unpack(bits: Tensor, shape: list[int]) -> Tensor:
+    """The boolean tensor of a shape that :func:`pack` packed."""
     count = int(np.prod(shape, dtype=np.int64))
     return torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool)).view(shape)
 

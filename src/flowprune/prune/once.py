@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 from torch import nn
@@ -66,6 +66,8 @@ class PruneResult:
         checks: What was verified, each once.
         cost: Parameters, non-zeros, multiply-adds, bytes and latency before and after.
         cuts: The numbers of each round.
+        measure: The name of the measure.
+        options: The options it was given.
     """
 
     model: nn.Module
@@ -74,6 +76,8 @@ class PruneResult:
     checks: tuple[str, ...]
     cost: CostChange
     cuts: tuple[Round, ...]
+    measure: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def prune(
@@ -138,6 +142,8 @@ def prune(
         checks=tuple(dict.fromkeys(check for cut in cuts for check in cut.checks)),
         cost=_change(model, copy, example),
         cuts=tuple(cuts),
+        measure=chosen.name,
+        options=dict(rule.get("options", {})),
     )
 
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from flowprune.core.errors import PruningError
 from flowprune.core.units import Layout
+from flowprune.structure.architecture import Architecture
 from flowprune.structure.attributes import fix_attributes, new_sizes
+from flowprune.structure.history import Moment, Removal, record_
 from flowprune.structure.hollow import is_hollow
 from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Trace
@@ -23,20 +25,28 @@ class CutPlan(Mapping[str, Kept]):
     Attributes:
         replaced: For each parameter object that left the model, its successor and the positions kept: what an
             optimizer needs to follow (:func:`flowprune.core.optimizer_state.follow`).
+        removal: The same with the attributes that changed and the units: what the model's record has of it.
+        dense: Names and shapes of the model's tensors before.
     """
 
-    def __init__(self, kept: Mapping[str, Kept], replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]) -> None:
-        self._kept = dict(kept)
+    def __init__(
+        self,
+        removal: Removal,
+        replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]],
+        dense: Architecture,
+    ) -> None:
+        self.removal = removal
         self.replaced = dict(replaced)
+        self.dense = dense
 
     def __getitem__(self, name: str) -> Kept:
-        return self._kept[name]
+        return self.removal.kept[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._kept)
+        return iter(self.removal.kept)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.removal.kept)
 
 
 def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) -> CutPlan:
@@ -63,27 +73,52 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
     """
     groups = layout.groups if isinstance(layout, Trace) else layout
     check_masks(groups, masks)
-    known = recall(model)
-    tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    known, before = recall(model), Moment.of(model)
     gone = removed_positions(groups, masks)
     sizes = new_sizes(model, groups, gone)
-    kept = {name: tuple(axes.items()) for name, axes in _kept(gone, tensors).items()}
-    new = {id(tensors[name]): _smaller(tensors[name], axes) for name, axes in kept.items()}
-    for module in model.modules():
-        if _swap(module, new):
-            fix_attributes(module)
+    kept = {name: tuple(axes.items()) for name, axes in _kept(gone, _tensors(model)).items()}
+    plan = keep_(model, kept)
     for module, attribute, size in sizes:
         setattr(module, attribute, size)
+    if kept:
+        units = {name: (int(mask.sum()), groups[name].size) for name, mask in masks.items()}
+        plan.removal = Removal(kept, before.settings(model), units, _zeroed(groups, masks, kept))
+        record_(model, before, plan.removal)
+    if known is not None and all(groups[n] is known.trace.groups.get(n) for n in masks):
+        # The next round need not trace again.
+        remember(model, slice_trace(known.trace, masks, kept), known.signature, known.example)
+    return plan
+
+
+def keep_(model: nn.Module, kept: Mapping[str, Kept]) -> CutPlan:
+    """Keep the given positions of tensors and cut all others, in place; nothing is checked, nothing is recorded.
+
+    Args:
+        model: Changed in place.
+        kept: For each tensor that shrinks, its axes and the positions kept along them, ascending.
+
+    Example:
+        >>> layer = nn.Linear(2, 3)
+        >>> _ = keep_(layer, {name: ((0, torch.tensor([0, 2])),) for name in ("weight", "bias")})
+        >>> layer
+        Linear(in_features=2, out_features=2, bias=True)
+    """
+    tensors, dense = _tensors(model), Architecture.of(model)
+    new = {id(tensors[name]): _smaller(tensors[name], axes) for name, axes in kept.items()}
+    for module in model.modules():
+        if swap_(module, new):
+            fix_attributes(module)
     replaced: dict[nn.Parameter, tuple[nn.Parameter, Kept]] = {}
     for name, axes in kept.items():
         old, successor = tensors[name], new[id(tensors[name])]
         if isinstance(old, nn.Parameter) and isinstance(successor, nn.Parameter):
             replaced[old] = (successor, axes)
     _tell(model, replaced)
-    if known is not None and all(groups[n] is known.trace.groups.get(n) for n in masks):
-        # The next round need not trace again.
-        remember(model, slice_trace(known.trace, masks, kept), known.signature, known.example)
-    return CutPlan(kept, replaced)
+    return CutPlan(Removal(kept), replaced, dense)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def _kept(removed: Mapping[tuple[str, int], Tensor], tensors: Mapping[str, Tensor]) -> dict[str, dict[int, Tensor]]:
@@ -117,10 +152,17 @@ def own_(model: nn.Module, others: nn.Module) -> None:
             successor = cast("nn.Parameter", _smaller(param, ()))
             new[id(param)], replaced[param] = successor, (successor, ())
     for module in model.modules():
-        _swap(module, new)
+        swap_(module, new)
     _tell(model, replaced)
     for param in model.parameters():
         param.grad = None
+
+
+def _zeroed(layout: Layout, masks: Mapping[str, Tensor], kept: Mapping[str, Kept]) -> dict[str, tuple[int, ...]]:
+    """For each tensor that was cut, the axes along which it makes units rather than reads them."""
+    made = {(member.name, member.axis) for name in masks for member in layout[name].members if member.zeroed}
+    found = {name: tuple(axis for axis, _ in axes if (name, axis) in made) for name, axes in kept.items()}
+    return {name: axes for name, axes in found.items() if axes}
 
 
 def sliced(tensor: Tensor, axes: Kept) -> Tensor:
@@ -151,7 +193,7 @@ def _smaller(old: Tensor, axes: Kept) -> Tensor:
     return new
 
 
-def _swap(module: nn.Module, new: Mapping[int, Tensor]) -> bool:
+def swap_(module: nn.Module, new: Mapping[int, Tensor]) -> bool:
     """Put the new tensors in the place of the old ones, and say whether there were any."""
     found = False
     for store in (module._parameters, module._buffers):

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from flowprune.core.fingerprint import fingerprint
 from flowprune.structure.example import Example
+from flowprune.structure.history import HISTORY
 from flowprune.structure.records import Trace
 from flowprune.structure.twin import is_torch
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type, Enum, slice, torch.dtype, torch.device, torch.Size)
 CONTAINERS = (dict, tuple, list, set, frozenset)
-REGISTRIES = frozenset(vars(nn.Module()))
-"""What every module has: its modes, tensors, submodules and hooks, which are described otherwise."""
+REGISTRIES = frozenset(vars(nn.Module())) | {HISTORY}
+"""What every module has: its modes, tensors, submodules and hooks, which are described otherwise; and its past."""
 DEPTH, WIDTH = 4, 1000
 """How deep containers and objects within an attribute are described, and up to what length."""
 

@@ -11,6 +11,7 @@ from flowprune.core.errors import PruningError, invalid
 from flowprune.structure.cut import cut_, own_
 from flowprune.structure.decision import Slices, decide
 from flowprune.structure.example import Example
+from flowprune.structure.history import Moment, Zeroing, record_
 from flowprune.structure.masked import zero_
 from flowprune.structure.memory import recall
 from flowprune.structure.records import Trace
@@ -63,8 +64,10 @@ def remove(
     check_masks(found.groups, decision.units)
     small = sharing(model, "remove")
     if decision.zeroed:
+        before = Moment.of(small)
         own_(small, model)
         _zero(small, decision.zeroed)
+        record_(small, before, Zeroing(tuple(decision.zeroed)))
     whole = sharing(small, "remove")
     cut_(small, found, decision.units)
     if verify:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
+import torch
+from torch.fx import Node
 
 from flowprune.structure.call import Call
 from flowprune.structure.ledger import Ledger, Unexplained
@@ -43,9 +48,8 @@ def index(ledger: Ledger, call: Call) -> Value:
 
 
 def _is_truth(call: Call, number: int) -> bool:
-    node = call.node.args[1][number]  # type: ignore[index]
-    found = getattr(node, "meta", {}).get("val")
-    return str(getattr(found, "dtype", "")) == "torch.bool"
+    node = cast("Sequence[Node]", call.node.args[1])[number]
+    return node.meta["val"].dtype == torch.bool
 
 
 def index_select(ledger: Ledger, call: Call) -> Value:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -25,17 +26,36 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file so that, whenever the process dies, the old or the new content stands there whole.
+def checksum_of(fields: Mapping[str, object]) -> str:
+    """The checksum of a JSON object, whatever the order and the layout it is written in.
 
-    The data reach the disk before the name does (``fsync``, then ``rename``).
+    Example:
+        >>> checksum_of({"a": 1, "b": 2}) == checksum_of({"b": 2, "a": 1})
+        True
+    """
+    return sha256(json.dumps(fields, sort_keys=True).encode())
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[Path]:
+    """Where to write, so that, whenever the process dies, the old or the new file stands at ``path`` whole.
+
+    The data reach the disk before the name does (``fsync``, then ``rename``). What an error leaves is removed.
     """
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file with :func:`replacing`."""
+    with replacing(path) as part:
+        part.write_bytes(data)
 
 
 def write_json(path: Path, fields: Mapping[str, object]) -> None:
