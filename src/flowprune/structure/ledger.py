@@ -178,6 +178,11 @@ class Ledger:
         self.dims[spot] = flowing + [Dim(atoms) for _, atoms in self.counted.get(spot, ())]
         self.results[spot] = given
 
+    def otherwise(self, dim: Dim) -> bool:
+        """Whether a reshape has split these channels, and could have split them in another way."""
+        open_ = (s for s in self.splits if s.options > 1 and s.spot not in self.lessons.exhausted)
+        return any(np.isin(dim.atoms, split.atoms).any() for split in open_)
+
     def sizes(self) -> dict[Attribute, Ints]:
         """The attributes that count channels, as far as lessons say, and the channels."""
         found: dict[Attribute, Ints] = {}

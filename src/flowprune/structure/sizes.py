@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,6 @@ from flowprune.core.units import Kind, Layout
 from flowprune.structure.capture import Captured
 from flowprune.structure.ledger import Ledger
 from flowprune.structure.lessons import Attribute, Spot
-from flowprune.structure.value import Dim
 
 Sizes = dict[Attribute, tuple[Spot, int]]
 
@@ -40,9 +39,10 @@ TOLD: Final[dict[str, Kind]] = {
 def candidates(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spots: Sequence[Spot]) -> list[Sizes]:
     """Sets of attributes by which disproved nodes may go, most likely first.
 
-    An attribute is a candidate where it is as large as a dimension that flows into or out of the node, and belongs to
-    one of the modules that the node is part of. First those of the innermost module that has any, for all nodes
-    together, then those of the next; then one attribute at a time, for all modules of one type together.
+    An attribute is a candidate where it is as large as a dimension of the channels that flow through the node, there
+    or elsewhere, and belongs to one of the modules that the node is part of. First those of the innermost module that
+    has any, for all nodes together, then those of the next; then one attribute at a time, for all modules of one type
+    together.
     """
     levels: dict[int, Sizes] = {}
     for spot in spots:
@@ -66,10 +66,28 @@ def _around(
 ) -> Iterator[tuple[nn.Module, Sizes]]:
     """The modules around a node that have candidates, from the innermost."""
     node = next((n for n in graphs[spot.graph].graph.nodes if n.name == spot.node), None)
-    for path in reversed(module_paths(node)) if node is not None else ():
-        found = {a: (spot, k) for a, k in _matching(model, path, ledger.dims.get(spot, []))}
+    if node is None:
+        return
+    places = _places(ledger, spot)
+    for path in reversed(module_paths(node)):
+        found = {attribute: places[size] for attribute, size in _matching(model, path, places)}
         if found:
             yield model.get_submodule(path), found
+
+
+def _places(ledger: Ledger, spot: Spot) -> dict[int, tuple[Spot, int]]:
+    """For each size that the channels of a node have, there or at another node, a dimension of that size."""
+    label = ledger.atoms.labels()
+    mine = np.zeros(len(label), dtype=bool)
+    for dim in ledger.dims[spot]:
+        if dim is not None:
+            mine[label[dim.atoms]] = True
+    found: dict[int, tuple[Spot, int]] = {}
+    for other in (spot, *ledger.dims):
+        for place, dim in enumerate(ledger.dims[other]):
+            if dim is not None and dim.size not in found and mine[label[dim.atoms]].all():
+                found[dim.size] = (other, place)
+    return found
 
 
 def module_paths(node: Node) -> list[str]:
@@ -84,17 +102,15 @@ def module_paths(node: Node) -> list[str]:
     return [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
 
 
-def _matching(model: nn.Module, path: str, dims: Sequence[Dim | None]) -> Iterator[tuple[Attribute, int]]:
+def _matching(model: nn.Module, path: str, sizes: Collection[int]) -> Iterator[tuple[Attribute, int]]:
+    """The whole numbers among a module's attributes that are one of these sizes."""
     try:
         module = model.get_submodule(path)
     except AttributeError:
         return
     for name, value in vars(module).items():
-        if type(value) is not int or value < 2:
-            continue
-        place = next((k for k, dim in enumerate(dims) if dim is not None and dim.size == value), None)
-        if place is not None:
-            yield (path, name), place
+        if type(value) is int and value > 1 and value in sizes:
+            yield (path, name), value
 
 
 def told(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, layout: Layout) -> Sizes:
@@ -105,14 +121,12 @@ def told(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, layout: L
         for node in captured.graph.nodes:
             spot = Spot(number, node.name)
             dims = ledger.dims.get(spot, [])
-            live = [d if d is not None and (kinds[d.atoms] > 0).all() else None for d in dims]
-            if not any(d is not None for d in live):
-                continue
-            for path in module_paths(node)[-2:]:
-                for attribute, place in _matching(model, path, live):
-                    dim = live[place]
+            live = {d.size: (k, d) for k, d in enumerate(dims) if d is not None and (kinds[d.atoms] > 0).all()}
+            for path in module_paths(node)[-2:] if live else ():
+                for attribute, size in _matching(model, path, live):
+                    place, dim = live[size]
                     wanted = TOLD.get(attribute[1])
-                    if dim is not None and wanted is not None and (kinds[dim.atoms] == CODES[wanted]).all():
+                    if wanted is not None and (kinds[dim.atoms] == CODES[wanted]).all():
                         result.setdefault(attribute, (spot, place))
     return result
 

@@ -62,8 +62,7 @@ def _within(ledger: Ledger, call: Call, query: Value, key: Value, value: Value) 
     last = len(query.shape) - 1
     inner = [query.dims[last], key.dims[last], value.dims[last]]
     if len(query.shape) > 3 and query.shape[-3] > 1:
-        ledger.refuse(call.node, ONE_HEAD, [dim.atoms for dim in inner if dim is not None])
-        return inner[2]
+        _whole_heads(ledger, call, inner)
     if call.get("scale") is None:
         ledger.refuse(call.node, SCALE, [dim.atoms for dim in inner[:2] if dim is not None])
     _summed(ledger, call, inner[:2], [query.shape[last], key.shape[last]])
@@ -75,9 +74,12 @@ def contract(
 ) -> Value:
     """A sum of products over every label that is not in ``out``, as in ``torch.einsum``.
 
-    A label of several operands that stays pairs their indices: those are heads, or another batch of products.
+    A label of several operands that stays pairs their indices: those are examples, heads, or another batch of products.
     """
     tensors = [_operand(ledger, call, value, own, out) for value, own in zip(operands, labels, strict=True)]
+    paired = [label for label in out if sum(label in own for own in labels) > 1]
+    if len(paired) > 1:
+        _whole_heads(ledger, call, [d for t, own in zip(tensors, labels, strict=True) for d in _apart(t, own, paired)])
     result: dict[str, Dim | None] = {}
     for label in dict.fromkeys(label for own in labels for label in own):
         places = [(t, own.index(label)) for t, own in zip(tensors, labels, strict=True) if label in own]
@@ -90,6 +92,16 @@ def contract(
             ledger.heads.append(found.atoms)
         result[label] = found
     return Value(call.shape, tuple(result[label] for label in out))
+
+
+def _apart(value: Value, own: Sequence[str], paired: Sequence[str]) -> list[Dim | None]:
+    return [dim for dim, label in zip(value.dims, own, strict=True) if label not in paired]
+
+
+def _whole_heads(ledger: Ledger, call: Call, dims: Sequence[Dim | None]) -> None:
+    """Where channels are split into heads, a head is cut as a whole, if that can be done."""
+    inner = [dim.atoms for dim in dims if dim is not None and ledger.otherwise(dim)]
+    ledger.refuse(call.node, ONE_HEAD, inner)
 
 
 def _operand(ledger: Ledger, call: Call, value: Value, own: Sequence[str], out: Sequence[str]) -> Value:
