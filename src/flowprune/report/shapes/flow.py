@@ -92,6 +92,28 @@ def _pairs(rows: Sequence[Row], key: str) -> tuple[tuple[Pair, ...], tuple[str, 
     ), notes
 
 
+STEADY = 0.01
+"""A difference is to be trusted where half its step gives the same within this share."""
+
+
+def steady(row: Row, key: str) -> bool | None:
+    """Whether a measured derivative stays where the step of its difference is halved; None where that was not tried.
+
+    Where a step crosses a kink of a ReLU network, the difference grows as the step shrinks.
+
+    Example:
+        >>> row = {"measured_acceleration": 2.0, "measured_acceleration_half_step": 4.0}
+        >>> steady(row, "acceleration"), steady({**row, "measured_acceleration_half_step": 2.01}, "acceleration")
+        (False, True)
+        >>> steady(row, "velocity") is None
+        True
+    """
+    whole_step, half_step = number(row, f"measured_{key}"), number(row, f"measured_{key}_half_step")
+    if whole_step is None or half_step is None:
+        return None
+    return abs(whole_step - half_step) <= STEADY * abs(half_step)
+
+
 def match(pairs: Sequence[Pair]) -> Match | None:
     """How well predictions match measurements; pairs measured as exactly 0 have no relative error.
 
