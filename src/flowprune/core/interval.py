@@ -82,7 +82,8 @@ def fisher_interval(values: Iterable[float], *, confidence: float = 0.95) -> Int
     if not all(abs(r) <= 1.0 for r in found):
         raise invalid("fisher_interval(values=)", "in [-1, 1]", found)
     mean, low, high, n = student_interval((fisher_z(r) for r in found), confidence=confidence)
-    return Interval(*(None if end is None else math.tanh(end) for end in (mean, low, high)), n)
+    back = [None if end is None else math.tanh(end) for end in (mean, low, high)]
+    return Interval(back[0], back[1], back[2], n)
 
 
 def fisher_z(correlation: float) -> float:

@@ -87,7 +87,8 @@ def below(where: str, values: BySeed, most: float, note: str = "") -> Case | Non
 
 def _moved(found: Interval, by: float) -> Interval:
     mean, low, high, n = found
-    return Interval(*(None if end is None else end + by for end in (mean, low, high)), n)
+    moved = [None if end is None else end + by for end in (mean, low, high)]
+    return Interval(moved[0], moved[1], moved[2], n)
 
 
 def difference(a: BySeed, b: BySeed) -> dict[str, float]:

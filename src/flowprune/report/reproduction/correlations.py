@@ -34,9 +34,7 @@ def change(pick: Callable[[Track, int | None], tuple[float, float] | None]) -> F
     return _each(rise, case)
 
 
-def _each(
-    pick: Callable[[Track, int | None], float | None], make: Callable[[str, BySeed], Case | None]
-) -> FromRows:
+def _each(pick: Callable[[Track, int | None], float | None], make: Callable[[str, BySeed], Case | None]) -> FromRows:
     """A case of every dense run's setting and form of the correlation."""
 
     def compute(rows: Sequence[Row]) -> Cases:
@@ -45,10 +43,14 @@ def _each(
             make(f"{where}, {_words(form)}", values)
             for where, seeds in dense(rows, "correlation").items()
             for form in FORMS
-            if (values := _picked(seeds, form, lambda track, at=fallen.get(where): pick(track, at)))
+            if (values := _picked(seeds, form, _at_drop(pick, fallen.get(where))))
         )
 
     return compute
+
+
+def _at_drop(pick: Callable[[Track, int | None], float | None], drop: int | None) -> Callable[[Track], float | None]:
+    return lambda track: pick(track, drop)
 
 
 def _picked(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from flowprune.report.ranks import spearman
 from flowprune.report.reproduction.case import BySeed, Case, above, case, difference, untestable
@@ -41,12 +42,16 @@ def _loss_change(cell: Cell, pair: tuple[Method, Method], *, size: bool) -> Case
     keys = TRAINED if all(cell.value(each, "cut", _first(TRAINED[1])) for each in pair) else SCORED
     if keys == SCORED and a.temperature != b.temperature:
         return untestable(cell.where, NO_COMMON)
-    blind = _blind(cell, pair, keys[0])
-    if blind:
-        return untestable(cell.where, blind)
     measured = [cell.value(each, "cut", _first(keys[1])) for each in pair]
     own, other = ({s: abs(v) if size else v for s, v in values.items()} for values in measured)
-    return case(cell.where, difference(own, other))
+    return _unless(_blind(cell, pair, keys[0]), case(cell.where, difference(own, other)))
+
+
+def _unless(why: str, found: Case | None) -> Case | None:
+    """The case, with its numbers and without a verdict where there is a reason against one."""
+    if found is None or not why:
+        return found
+    return replace(found, testable=False, note="; ".join(part for part in (why, found.note) if part))
 
 
 def _blind(cell: Cell, methods: Sequence[Method], key: str) -> str:
@@ -73,13 +78,10 @@ def own_changes(methods: Sequence[Method], of: str) -> FromRows:
 def _own_change(cell: Cell, method: Method, of: str) -> Case | None:
     where = f"{cell.where}, {method.name}"
     values = cell.value(method, "cut", lambda rows: _mean_change(rows, of))
-    rises = [c > 0 for rows in cell.of(method, "cut").values() if (c := _mean_change(rows, of)) is not None]
-    if not rises:
-        return None
     cuts = [c > 0 for rows in cell.of(method, "cut").values() for row in rows if (c := _change(row, of)) is not None]
     note = f"it rose in {sum(cuts)} of {len(cuts)} cuts"
     blind = _blind(cell, [method], SCORED[0]) if of == "loss" else ""
-    return untestable(where, f"{blind}; {note}") if blind else case(where, values, note)
+    return _unless(blind, case(where, values, note))
 
 
 def _mean_change(rows: Sequence[Row], of: str) -> float | None:

@@ -9,6 +9,7 @@ from flowprune.report.reproduction.claim import Cases, found
 from flowprune.report.reproduction.reading import dense
 from flowprune.report.shapes.flow import steady
 from flowprune.report.values import Row, number
+from flowprune.report.wording import figures
 
 SAME, MOST = 0.01, 0.9
 """A derivative is computed right where it is measured within one per cent, and so at nine moments of ten."""
@@ -79,7 +80,7 @@ def _close(where: str, pairs: Mapping[str, Pairs], limits: tuple[float, float], 
     errors = sorted(abs(a - b) / abs(b) for own in kept.values() for a, b in own)
     if not errors:
         return None
-    low, high = (100 * errors[round(q * (len(errors) - 1))] for q in (0.25, 0.75))
-    note = f"errors: quartiles {low:.2g} % and {high:.2g} %, largest {100 * errors[-1]:.2g} %{words}"
+    low, middle, high = (figures(100 * errors[round(q * (len(errors) - 1))], 2) for q in (0.25, 0.5, 0.75))
+    note = f"errors of {low}, {middle} and {high} % (quartiles){words}"
     values = {seed: 100 * (share - least) for seed, share in shares.items()}
     return case(where, values, note, within=(-100 * least, 100 * (1 - least)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
-from flowprune.report.reproduction.case import BySeed, Case, case, difference
+from flowprune.report.reproduction.case import Case, case, difference
 from flowprune.report.reproduction.claim import Cases, found
 from flowprune.report.reproduction.reading import INCREASE, INCREASE_1, Cell, Method, cells, scaled
 from flowprune.report.shapes.depth import early
@@ -43,11 +44,20 @@ def within(rows: Sequence[Row]) -> Cases:
 
 def against_others(rows: Sequence[Row]) -> Cases:
     """That deficit less the largest one of any other measure, at both temperatures."""
-    return found(_beside(cell, method) for cell in cells(rows) for method in (INCREASE, INCREASE_1))
+    return [
+        replace(each, where=f"{each.where}, {name}") for name, pairs in beyond_others(rows).items() for _, each in pairs
+    ]
+
+
+def beyond_others(rows: Sequence[Row]) -> dict[str, list[tuple[Cell, Case]]]:
+    """For each gradient-norm increase, by name, its deficit of early layers less the largest of any other measure."""
+    both = {each.name: [(cell, _beside(cell, each)) for cell in cells(rows)] for each in (INCREASE, INCREASE_1)}
+    kept = {name: [(cell, each) for cell, each in pairs if each is not None] for name, pairs in both.items()}
+    return {name: pairs for name, pairs in kept.items() if pairs}
 
 
 def _beside(cell: Cell, method: Method) -> Case | None:
     others = [deficit(cell, other) for other in cell.methods if other.measure != method.measure]
     own = deficit(cell, method)
-    most: BySeed = {seed: max(of[seed] for of in others if seed in of) for seed in own if any(seed in o for o in others)}
-    return case(f"{cell.where}, {method.name}", difference(own, most))
+    known = {seed: [of[seed] for of in others if seed in of] for seed in own}
+    return case(cell.where, difference(own, {seed: max(values) for seed, values in known.items() if values}))

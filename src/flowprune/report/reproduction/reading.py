@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from flowprune.measures.index import MEASURES
 from flowprune.report.comparisons import Comparison, comparisons
 from flowprune.report.reproduction.case import BySeed
-from flowprune.report.shapes.runs import Config, config
+from flowprune.report.shapes.runs import TEMPERATURE, Config, config, setting_words
 from flowprune.report.values import Row, kind, number, text
-from flowprune.report.wording import cut_in, plain
+from flowprune.report.wording import cut_in, ordered, plain
 
-T_FIELD = "prune.temperature"
 Setting = tuple[tuple[str, str], ...]
 
 
@@ -47,7 +46,7 @@ def method(row: Row) -> Method:
         5.0
     """
     measure = text(row, "measure")
-    told = dict(config(row).setting).get(T_FIELD, "")
+    told = dict(config(row).setting).get(TEMPERATURE, "")
     published = MEASURES[measure].temperature if measure in MEASURES else None
     if told.replace(".", "", 1).isdigit():
         return Method(measure, float(told))
@@ -82,12 +81,14 @@ class Cell:
     def where(self) -> str:
         """In words."""
         cuts = [] if self.rounds is None else [cut_in(self.rounds)]
-        return ", ".join((self.comparison.title, *cuts, *(f"{path}={value}" for path, value in self.setting)))
+        return ", ".join(part for part in (self.comparison.title, *cuts, setting_words(self.setting)) if part)
 
     @property
     def methods(self) -> list[Method]:
-        """Those of its runs, in order of appearance."""
-        return list(dict.fromkeys(method(row) for row in self.rows))
+        """Those of its runs, in the order of the theory, the hottest first."""
+        found = set(map(method, self.rows))
+        order = ordered(each.measure for each in found)
+        return sorted(found, key=lambda each: (order.index(each.measure), -(each.temperature or 0.0)))
 
     def of(self, asked: Method, name: str) -> dict[str, list[Row]]:
         """The rows of a kind of the runs of a method, by seed."""
@@ -97,9 +98,7 @@ class Cell:
                 found.setdefault(text(row, "seed"), []).append(row)
         return found
 
-    def value(
-        self, asked: Method, name: str, reduce: Callable[[Sequence[Row]], float | None]
-    ) -> dict[str, float]:
+    def value(self, asked: Method, name: str, reduce: Callable[[Sequence[Row]], float | None]) -> dict[str, float]:
         """One number for each seed."""
         found = {seed: reduce(rows) for seed, rows in self.of(asked, name).items()}
         return {seed: value for seed, value in found.items() if value is not None}
@@ -122,7 +121,7 @@ def cells(rows: Sequence[Row], *, by_rounds: bool = True) -> list[Cell]:
 
 
 def _others(each: Config) -> Setting:
-    return tuple(field for field in each.setting if field[0] != T_FIELD)
+    return tuple(field for field in each.setting if field[0] != TEMPERATURE)
 
 
 def dense(rows: Sequence[Row], name: str) -> dict[str, dict[str, list[Row]]]:

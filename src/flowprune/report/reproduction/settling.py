@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flowprune.report.reproduction.case import case
 from flowprune.report.reproduction.claim import Cases, FromRows, found
@@ -27,7 +27,7 @@ def stands(of: str) -> FromRows:
     return _distances(of, lambda _, after: STILL - after)
 
 
-def _distances(of: str, statistic) -> FromRows:
+def _distances(of: str, statistic: Callable[[float, float], float]) -> FromRows:
     def compute(rows: Sequence[Row]) -> Cases:
         fallen = drops(rows)
         return found(
