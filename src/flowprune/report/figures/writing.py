@@ -21,11 +21,12 @@ SUFFIXES = (".svg", ".png")
 
 @dataclass(frozen=True)
 class Written:
-    """A figure that was written: where, of which comparison, what it shows and what it leaves out."""
+    """A figure that was written: where, of which comparison, what it shows, how to read it and what it leaves out."""
 
     path: Path
     comparison: str
     sentence: str
+    caption: str
     notes: tuple[str, ...]
 
 
@@ -73,7 +74,7 @@ def write_figures(rows: Sequence[Row], name: str, path: Path | str, width: Width
     for comparison, each in drawn:
         own = path if len(found) == 1 else path.with_name(f"{path.stem}-{slug(comparison, dense=dense)}{path.suffix}")
         where = f"{comparison.model} on {comparison.dataset}" if dense else comparison.title
-        written.append(Written(_save(each.draw(width), own), where, each.sentence, each.notes))
+        written.append(Written(_save(each.draw(width), own), where, each.sentence, each.caption, each.notes))
     return tuple(written)
 
 
