@@ -53,7 +53,9 @@ def warnings(evidence: Evidence) -> list[str]:
     """What a reader must know before comparing: settings that differ, seeds that repeat."""
     differing = _differing(evidence)
     apart = [key for key in differing if not _how(key) or _told(evidence.rows, key)]
-    found = [f"Runs differ in {key} ({', '.join(differing[key][:6])}); each value has rows of its own." for key in apart]
+    found = [
+        f"Runs differ in {key} ({', '.join(differing[key][:6])}); each value has rows of its own." for key in apart
+    ]
     found += pooled(evidence)
     repeats = grouped(
         kind(evidence.rows, "result"),
