@@ -207,12 +207,12 @@ def not_done() -> str:
     return NOT_DONE.format(missing=len(study.missing(there)), all=len(study.specs))
 
 
-NOT_DONE = """**What is not done.** {missing} of the {all} runs of the table at full size (VGG-13, MobileNet-V1 and ResNet-56
-on whole CIFAR-10 and CIFAR-100, 160 epochs, 1, 5 and 25 rounds, six measures, three seeds): no GPU was at hand. They
-are made by `flowprune sweep --study lubana2021 --set device=cuda`, merged by `flowprune collect`, and listed by
-`flowprune report RUNS --figure accuracy --study lubana2021`. Not measured for the same reason: the end-to-end speed on
-a GPU, which was to be five times that of a plain loop. Tiny-ImageNet, on which the paper repeats some experiments,
-was not run; ResNet-20 at half its width stands for ResNet-56; rounds go to 10, not 25."""
+NOT_DONE = """**What is not done.** {missing} of the {all} runs of the table at full size (VGG-13, MobileNet-V1 and
+ResNet-56 on whole CIFAR-10 and CIFAR-100, 160 epochs, 1, 5 and 25 rounds, six measures, three seeds): no GPU was at
+hand. They are made by `flowprune sweep --study lubana2021 --set device=cuda`, merged by `flowprune collect`, and
+listed by `flowprune report RUNS --figure accuracy --study lubana2021`. Not measured for the same reason: the end-to-end
+speed on a GPU, which was to be five times that of a plain loop. Tiny-ImageNet, on which the paper repeats some
+experiments, was not run; ResNet-20 at half its width stands for ResNet-56; rounds go to 10, not 25."""
 
 HEAD = """# The founding paper, reproduced in small
 

@@ -84,6 +84,6 @@ def caption(records: Layers) -> str:
         "Units left after the last cut, of those the layer had; layers in the order of the network, input at the top."
         " Shaded: the first third of the layers; the shares kept of it and of the rest are means over layers."
         " Dashed: the share left of all layers together."
-        f" {HOW} Marks: mean over seeds; {strokes}. “floor”: the least number of"
-        " units a layer may keep was reached in at least one run."
+        f" {HOW} Marks: mean over seeds; {strokes}. Ringed: the least number"
+        " of units a layer may keep was reached in at least one run."
     )
