@@ -172,6 +172,20 @@ def test_a_figure_goes_to_its_name_and_a_table_to_the_terminal(runs, tmp_path, m
     assert "Figure: accuracy.svg" in both.stderr
 
 
+def test_runs_computed_in_different_ways_are_one_cell_and_the_reader_is_told(tmp_path):
+    runs = tmp_path / "runs"
+    for seed, precision in ((0, "float32"), (1, "bfloat16")):
+        (spec,) = chosen(SMALL.specs, [f"seed={seed}", "model.name=vgg13", "data.name=cifar10", "prune.measure=dense"])
+        stored(runs, override(spec, {"execution.precision": precision}))
+    table = invoke("report", runs, "--figure", "accuracy", "--out", tmp_path / "a.md")
+    assert "Runs of one cell differ in execution.precision (float32, bfloat16): how they were computed." in said(table)
+    assert "| 50.00 ± 0.00 |" in (tmp_path / "a.md").read_text()
+    invoke("report", runs, "--out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "They are taken together." in page
+    assert "each value has rows of its own" not in page
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_the_ending_of_a_file_chooses_between_figure_and_table(runs, tmp_path, name):
     spec = some("model.name=vgg13", "prune.measure=gradient_norm_preservation", "prune.rounds=10")[0]

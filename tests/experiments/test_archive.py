@@ -104,6 +104,72 @@ def test_damage_is_told_before_anything_is_merged(runs, tmp_path):
         read(archive.path)
 
 
+def test_damage_is_told_by_whatever_reads_an_archive(runs, tmp_path):
+    """Edited rows, packed again, would be believed otherwise."""
+    archive = Archive(tmp_path / "kept")
+    archive.merge(records(runs))
+    path = archive.path / ROWS
+    whole = path.read_bytes()
+    edited = gzip.decompress(whole).decode().replace('"test_accuracy_final": 0.5', '"test_accuracy_final": 0.123')
+    for damaged, said in (
+        (gzip.compress(edited.encode()), "not what they were"),
+        (b"no archive at all", "damaged or missing"),
+        (whole[:30] + b"x" * 40 + whole[70:], "damaged"),
+        (gzip.compress(b"\xff\xfe"), "damaged"),
+        (gzip.compress(b"[1]\n"), "damaged"),
+        (gzip.compress(b'{"kind": "result"}\n'), "damaged"),
+    ):
+        path.write_bytes(damaged)
+        for read_it in (read, records, lambda where: Archive(where).records):
+            with pytest.raises(PruningError, match=said):
+                read_it(archive.path)
+    path.unlink()
+    with pytest.raises(PruningError, match="damaged or missing"):
+        read(archive.path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"run": "x"}', '["run"]', '{"run": 1, "spec": {}, "environment": {}, "latency": null, "rows": 0, "sha256": ""}',
+     '{"run": "x", "spec": {}, "environment": {}, "latency": null, "rows": 0, "sha256": ""}'],
+)  # fmt: skip
+def test_a_line_of_no_run_is_damage(runs, tmp_path, line):
+    archive = Archive(tmp_path / "kept")
+    archive.merge(records(runs))
+    (archive.path / RUNS).write_text(line + "\n")
+    with pytest.raises(PruningError, match=r"runs\.jsonl is damaged: (line 1|the spec of run x)"):
+        records(archive.path)
+
+
+def test_a_question_is_answered_once_on_whichever_machine(runs, tmp_path):
+    archive = Archive(tmp_path / "kept")
+    archive.merge(records(runs))
+    other = override(BASE, {"seed": 1, "device": "cuda", "execution.precision": "bfloat16"})
+    folder = open_folder(other, tmp_path / "other", print)
+    folder.rows.append({"kind": "result", "test_accuracy_final": 0.9})
+    folder.finish()
+    finished(tmp_path / "other", 2)
+    merged = archive.merge(records(tmp_path / "other"))
+    assert (len(merged.added), merged.answered) == (1, (other.run_id,))
+    assert {row["seed"]: row["test_accuracy_final"] for row in read(archive.path, "result")} == {0: 0.5, 1: 0.5, 2: 0.5}
+    again = Archive(tmp_path / "again")
+    both = [*records(runs), *records(tmp_path / "other")]
+    assert again.merge(both) == Archive(tmp_path / "turned").merge(reversed(both))
+
+
+def test_an_archive_is_read_once_however_many_runs_it_gives(tmp_path, monkeypatch):
+    root = tmp_path / "runs"
+    for seed in range(4):
+        finished(root, seed)
+    source = Archive(tmp_path / "source")
+    source.merge(records(root))
+    reads = []
+    real = gzip.decompress
+    monkeypatch.setattr(gzip, "decompress", lambda data: (reads.append(len(data)), real(data))[1])
+    Archive(tmp_path / "target").merge(records(source.path))
+    assert len(reads) <= 2  # checked, then taken
+
+
 def test_an_unfinished_run_is_not_collected(tmp_path):
     folder = open_folder(BASE, tmp_path, print)
     folder.rows.append({"kind": "epoch", "epoch": 1})

@@ -106,12 +106,23 @@ def test_settings_name_what_no_column_tells():
     assert telling.settings([TINY, override(TINY, {"name": "other", "train.batch": 8})])[1] == {"train.batch": 8}
 
 
-def test_a_scoring_temperature_is_told_where_it_is_not_the_published_one():
+def test_runs_that_differ_in_how_they_are_computed_are_of_one_cell_unless_one_question_is_answered_twice():
+    elsewhere = override(TINY, {"execution.precision": "bfloat16", "device": "cuda", "threads": 2, "seed": 1})
+    assert telling.settings([TINY, elsewhere]) == [{}, {}]
+    again = override(elsewhere, {"seed": TINY.seed})
+    told = telling.settings([TINY, elsewhere, again])
+    assert [each["execution.precision"] for each in told] == ["float32", "bfloat16", "bfloat16"]
+    assert [each["device"] for each in told] == ["cpu", "cuda", "cuda"]
+
+
+def test_a_scoring_temperature_is_told_where_a_measure_has_several_or_another_than_the_published_one():
     grasp = override(TINY, {"prune.measure": "gradient_norm_increase", "prune.temperature": "published"})
     own, one = override(grasp, {"prune.temperature": None}), override(grasp, {"prune.temperature": 1.0})
     loss = override(TINY, {"prune.measure": "loss_preservation", "prune.temperature": "published"})
     told = telling.settings([grasp, own, one, loss, override(loss, {"prune.temperature": None})])
-    assert told == [{}, {"prune.temperature": "of training"}, {"prune.temperature": 1.0}, {}, {}]
+    assert [each.get("prune.temperature") for each in told] == [200.0, "of training", 1.0, None, None]
+    assert telling.settings([grasp, loss]) == [{}, {}]
+    assert telling.settings([override(grasp, {"seed": 1}), one])[1] == {"prune.temperature": 1.0}
 
 
 def test_a_damaged_spec_does_not_block_the_demo(tmp_path):

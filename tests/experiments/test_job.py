@@ -91,6 +91,26 @@ def test_predictions_are_near_what_is_measured(whole):
             assert abs(row["predicted_loss_change"] - row["measured_loss_change"]) < row["loss"]
 
 
+def test_a_difference_along_the_flow_is_told_at_half_its_step_too(whole):
+    for row in (row for row in rows(whole) if row["kind"] == "flow"):
+        assert row["measured_velocity_half_step"] == pytest.approx(row["measured_velocity"], rel=1e-3, abs=1e-5)
+        assert row["measured_acceleration_half_step"] != row["measured_acceleration"]
+
+
+def test_changes_of_the_loss_that_is_trained_on_are_told_whatever_a_measure_is_scored_at(whole, tmp_path):
+    for row in (row for row in rows(whole) if row["kind"] == "cut"):  # scored with what is trained on
+        assert row["trained_loss"] == pytest.approx(row["loss"], rel=1e-5)
+        assert row["measured_trained_loss_change"] == pytest.approx(row["measured_loss_change"], rel=1e-3, abs=1e-6)
+    grasp = {"prune.measure": "gradient_norm_increase", "prune.temperature": 200.0, "prune.rounds": 1}
+    told = {}
+    for temperature in (200.0, 1.0):
+        spec = override(TINY, {**grasp, "prune.temperature": temperature})
+        (told[temperature],) = (row for row in rows(run(spec, tmp_path, listen=silent)) if row["kind"] == "cut")
+    assert told[200.0]["trained_loss"] == pytest.approx(told[1.0]["trained_loss"])
+    assert told[1.0]["trained_loss"] == pytest.approx(told[1.0]["loss"], rel=1e-5)
+    assert abs(told[200.0]["measured_loss_change"]) < 0.1 * abs(told[200.0]["measured_trained_loss_change"])
+
+
 def test_the_stored_model_is_the_one_that_was_measured(whole):
     spec, data = whole.spec, build_data("gaussians", samples=120)
     model = load_pruned(build_model(spec, data), whole.path)

@@ -266,3 +266,10 @@ def test_nothing_inside_a_spec_can_be_changed_and_it_hashes():
     assert (again, hash(again)) == (spec, hash(spec))
     assert again.run_id == spec.run_id
     assert spec.model_dump(mode="json")["train"]["milestones"] == {"3ep": 0.01}
+
+
+def test_moments_after_the_end_of_training_are_refused():
+    fields = {"model": {"name": "mlp"}, "data": {"name": "digits"}, "train": {"epochs": "30ep"}}
+    parse({**fields, "record": {"scatter": {"epochs": [0, 30]}}})
+    with pytest.raises(ValueError, match=r"record\.scatter\.epochs\) must be at most the 30 epochs .*; got \[0, 99\]"):
+        parse({**fields, "record": {"scatter": {"epochs": [0, 99]}}})

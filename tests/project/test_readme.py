@@ -46,6 +46,35 @@ def test_the_reproduction_is_what_the_stored_rows_give() -> None:
     assert generator().reproduction() == text
 
 
+def test_training_costs_are_shown_for_every_network_and_form_that_was_measured() -> None:
+    """A form that is slower is shown beside one that is faster."""
+    found = generator()
+    shown = {(benchmark, candidate, setting.get("model")) for _, benchmark, candidate, setting, _, _ in found.COSTS}
+    for benchmark in ("training_step", "training_epoch"):
+        rows = found.lines(found.BENCHMARKS / f"{benchmark}.jsonl")
+        stored = {(benchmark, row["candidate"], row["model"]) for row in rows if row["candidate"] != "reference"}
+        assert stored <= shown
+
+
+def test_what_no_row_is_about_is_said() -> None:
+    page = (README.parent / "docs" / "reproduction.md").read_text()
+    assert re.search(r"\*\*What is not done\.\*\* \d+ of the 342 runs of the table at full size", page)
+    assert "five times that of a plain loop" in page.replace("\n", " ")
+    assert "Not measured: training on a GPU" in README.read_text()
+
+
+def test_each_figure_of_the_reproduction_has_its_command_its_words_and_its_caption() -> None:
+    found = generator()
+    page = (README.parent / "docs" / "reproduction.md").read_text()
+    sections = page.partition("## Figures")[2].split("### ")[1:]
+    assert len(sections) == len(found.SHOWN)
+    for name, section in zip(found.SHOWN, sections, strict=True):
+        assert f"--figure {name}` writes it to {name}" in section
+        assert f"(images/reproduction-{name}.png)" in section
+        assert "\n*" in section
+        assert (found.IMAGES / f"reproduction-{name}.png").exists()
+
+
 def test_every_command_line_of_the_readme_is_understood() -> None:
     """Each ``flowprune ...`` line goes through the application's own parser; nothing is run."""
     application = typer.main.get_command(cli())

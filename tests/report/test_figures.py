@@ -112,6 +112,40 @@ def test_odd_rows_are_drawn_or_left_out_but_never_break(case):
             ET.fromstring(svg(drawn.draw("narrow")))
 
 
+@pytest.mark.parametrize("name", ["accuracy", "convergence", "gradient_norm"])
+def test_bands_are_drawn_whole(small, name):
+    """Seeds far apart, so that a band reaches far below the lowest mean."""
+    shifts = {0: 0.0, 1: 0.2, 2: 0.4}
+    rows = [
+        {**row, **{key: 0.4 * value + shifts[row["seed"]] for key, value in row.items() if key.endswith("accuracy")}}
+        for row in small
+        if row["kind"] in ("epoch", "cut")
+    ]
+    drawn = FIGURES[name].of(rows).draw("wide")
+    for axes in drawn.axes:
+        low, high = axes.get_ylim()
+        heights = [y for band in axes.collections for path in band.get_paths() for y in path.vertices[:, 1]]
+        assert low <= min(heights)
+        assert max(heights) <= high
+
+
+def test_a_lone_last_panel_takes_its_row():
+    panels = FIGURES["accuracy"].of(fabricate.rows(seeds=(0,), epochs=12, rounds=(1, 5, 10))).draw("wide").axes
+    widths = [axes.get_position().width for axes in panels]
+    assert widths[0] == pytest.approx(widths[1])
+    assert panels[2].get_position().x1 == pytest.approx(panels[1].get_position().x1)
+    assert panels[2].get_position().x0 == pytest.approx(panels[0].get_position().x0)
+
+
+def test_a_ring_stands_about_each_mark_that_the_floor_held_back_and_nowhere_else():
+    about = {"kind": "layer", "measure": "magnitude", "rounds": 1, "round": 1, "seed": 0, "run": "r", "units": 10}
+    rows = [{**about, "layer": f"l.{i}", "kept": kept, "floor_hit": kept == 1} for i, kept in enumerate((9, 1, 5, 1))]
+    (axes,) = FIGURES["layers"].of(rows).draw("wide").axes
+    rings = [line for line in axes.lines if line.get_markersize() == 10]
+    assert [(x, y) for line in rings for x, y in line.get_xydata()] == [(10.0, 1.0), (10.0, 3.0)]
+    assert not axes.texts
+
+
 def test_labels_keep_their_order_and_their_distance():
     placed = dodge([10.0, 11.0, 12.0, 40.0, 5.0], 15.0)
     ranked = sorted(zip([10.0, 11.0, 12.0, 40.0, 5.0], placed, strict=True))

@@ -92,8 +92,8 @@ def test_the_gradient_norm_by_temperature_and_the_gap_to_preserving_it():
             "51.00 ± 1.41",
             "41.00 ± 1.41",
             "61.00 ± 1.41",
-            "+10.0 points (beyond the spread)",
-            "+20.0 points (beyond the spread)",
+            "+10.0 (10.0 to 10.0)",
+            "+20.0 (20.0 to 20.0)",
         ],
         ["5", "–", "–", "61.00 (n = 1)", "–", "–"],
     ]

@@ -12,11 +12,21 @@ Into = Annotated[Path, typer.Option("--into", help="The archive: a folder, made 
 
 
 def collect(runs: Sources, into: Into) -> None:
-    """Merge the finished runs of RUNS into an archive: specs, environments and rows, no weights. Known runs stay."""
+    """Merge the finished runs of RUNS into an archive: specs, environments and rows, no weights. Known runs stay.
+
+    Of runs that answer one question in several ways (device, threads, precision), one is kept.
+    """
     from flowprune.experiments.archive import Archive
     from flowprune.experiments.machine import require_writable
     from flowprune.experiments.store import records
 
     require_writable("--into", into, folder=True)
     merged = Archive(into).merge(records(runs))
-    typer.echo(f"{len(merged.added)} runs added to {into}, {len(merged.known)} known before.")
+    typer.echo(f"{_runs(len(merged.added))} added to {into}, {len(merged.known)} known before.")
+    if merged.answered:
+        whose = "its question is" if len(merged.answered) == 1 else "their questions are"
+        typer.echo(f"{_runs(len(merged.answered))} left out: {whose} answered there, computed in another way.")
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"

@@ -62,13 +62,16 @@ def draw(evidence: Evidence, name: str, out: Path | None) -> None:
         ValueError: the rows carry nothing of it, or an ending that is neither's.
     """
     from flowprune.report.figures.writing import write_figures
+    from flowprune.report.setting import pooled
     from flowprune.report.tables.writing import table_of, write_table
 
     picture, table = wanted(name, out)
+    for note in pooled(evidence):
+        typer.echo(note, err=True)
     if picture:
         for each in write_figures(evidence.rows, name, out or Path(f"{name}.svg")):
             typer.echo(f"Figure: {each.path} ({each.comparison})", err=table)
-            for words in (each.sentence, *each.notes):
+            for words in (each.sentence, each.caption, *each.notes):
                 typer.echo(f"  {words}", err=table)
     if table and out is None:
         typer.echo(table_of(evidence.rows, name).markdown())

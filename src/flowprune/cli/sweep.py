@@ -12,6 +12,8 @@ from flowprune.cli.options import DataDir, Jobs, Runs
 from flowprune.cli.run import Preset, Settings, SpecFile, configured
 from flowprune.core.errors import invalid
 
+NEITHER = "That holds neither an archive nor run folders."
+
 if TYPE_CHECKING:
     from flowprune.experiments.spec import Spec
     from flowprune.experiments.sweeping import Sweep
@@ -29,7 +31,10 @@ Only = Annotated[
     list[str] | None,
     typer.Option("--only", help="Of these, the runs with a field's values, such as --only seed=0,1. Repeatable."),
 ]
-Kept = Annotated[Path | None, typer.Option("--archive", help="An archive whose runs are not done again.")]
+Kept = Annotated[
+    Path | None, typer.Option("--archive", help="An archive, or run folders, whose runs are not done again.")
+]
+Dry = Annotated[bool, typer.Option("--dry-run", help="Say which runs would be done, and do none.")]
 PerDevice = Annotated[
     int | None, typer.Option("--jobs-per-device", min=1, help="Instead of --jobs: processes on each CUDA device.")
 ]
@@ -47,25 +52,73 @@ def sweep(  # noqa: PLR0913, PLR0917, each argument is an option of the command
     jobs: Jobs = None,
     jobs_per_device: PerDevice = None,
     runs: Runs = Path("runs"),
+    dry_run: Dry = False,
 ) -> None:
     """Do many runs in local processes; finished ones are skipped, interrupted ones go on."""
     from flowprune.cli.data_folder import use_data_dir
     from flowprune.cli.results import print_results
-    from flowprune.experiments.archive import Archive
 
     use_data_dir(data_dir)
     specs = chosen(planned(spec, preset, study, axis or [], settings or []), only or [])
     if archive is not None:
-        answered = {record.spec.question for record in Archive(archive).records}
-        typer.echo(f"{sum(each.question in answered for each in specs)} of {len(specs)} runs are in {archive}.")
-        specs = [each for each in specs if each.question not in answered]
-    if not specs:
+        specs = _without(specs, archive)
+    if study is not None:
+        specs = _not_answered(specs, runs)
+    if dry_run:
+        _tell(specs, runs)
+    if dry_run or not specs:
         return
     result = run_all(specs, runs, jobs, jobs_per_device)
     if result.finished:
         print_results([folder.path for folder in result.finished])
     if result.failed:
         raise typer.Exit(1)
+
+
+def _without(specs: Sequence[Spec], archive: Path) -> list[Spec]:
+    """The runs whose question the archive or the run folders do not answer.
+
+    Raises:
+        ValueError: what is there is neither.
+    """
+    from flowprune.experiments.store import answered
+
+    if not archive.exists():
+        typer.echo(f"{archive} is not there: no run is in it.", err=True)
+        return list(specs)
+    found = answered(archive)
+    if not found and not any(archive.glob("**/spec.json")):
+        raise invalid("--archive", "an archive or a folder of run folders", str(archive), NEITHER)
+    left = [each for each in specs if each.question not in found]
+    typer.echo(f"{len(specs) - len(left)} of {len(specs)} runs are in {archive}.")
+    return left
+
+
+def _not_answered(specs: Sequence[Spec], runs: Path) -> list[Spec]:
+    """Of a study, the runs but those that finished ones in ``runs`` answer, computed in another way."""
+    from flowprune.experiments.store import answered
+
+    found = answered(runs)
+    left = [each for each in specs if each.question not in found or (runs / each.run_id / "DONE").exists()]
+    if len(left) < len(specs):
+        count = len(specs) - len(left)
+        typer.echo(f"{count} of {len(specs)} runs are answered in {runs} by runs computed in another way.")
+    return left
+
+
+def _tell(specs: Sequence[Spec], runs: Path) -> None:
+    """The runs that would be done, as cells with their seeds."""
+    from flowprune.experiments.folder import RunFolder
+    from flowprune.experiments.study import cells
+
+    folders = {each.run_id: RunFolder(runs / each.run_id) for each in specs}
+    left = [each for each in specs if not folders[each.run_id].finished or folders[each.run_id].damaged()]
+    if not left:
+        typer.echo("No run would be done.")
+        return
+    typer.echo(f"{len(left)} run{'' if len(left) == 1 else 's'} would be done:")
+    for name, seeds in cells(left).items():
+        typer.echo(f"  {name}: seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}")
 
 
 def planned(
@@ -103,8 +156,17 @@ def chosen(specs: Sequence[Spec], only: Sequence[str]) -> list[Spec]:
     wanted = distinct("--only", (parse_axis(text, option="--only") for text in only))
     found = [spec for spec in specs if all(field_of(spec, path) in values for path, values in wanted.items())]
     if specs and not found:
-        raise invalid("--only", "such that some run is left", ", ".join(only), "See flowprune list studies --details.")
+        there = (f"{path} is one of: {_values(specs, path)}" for path in wanted)
+        raise invalid("--only", "such that some run is left", ", ".join(only), f"Here {'; '.join(there)}.")
     return found
+
+
+def _values(specs: Sequence[Spec], path: str) -> str:
+    """The values of a field that occur, in order."""
+    from flowprune.experiments.telling import field_of
+
+    found = dict.fromkeys(str(field_of(spec, path)) for spec in specs)
+    return ", ".join(sorted(found, key=lambda value: (not value.isdigit(), value.zfill(9) if value.isdigit() else "")))
 
 
 def run_all(specs: Sequence[Spec], runs: Path, jobs: int | None, jobs_per_device: int | None = None) -> Sweep:

@@ -25,7 +25,7 @@ from flowprune.experiments.rows import Row
 from flowprune.masks import Masks, expand
 from flowprune.prune import Cut, Pruner
 from flowprune.schedules import Event
-from flowprune.signals import gather
+from flowprune.signals import gather, mean_loss
 from flowprune.train import EpochRecord
 
 
@@ -35,11 +35,14 @@ def epoch_row(record: EpochRecord) -> Row:
 
 
 def flow_row(parts: Parts, epoch: int, *, fraction: float) -> Row:
-    """kind="flow": the norm and its derivatives under gradient flow, predicted (E3, E4) and measured."""
+    """kind="flow": the norm and its derivatives under gradient flow, predicted (E3, E4) and measured.
+
+    Measured also at half the step: where that gives another derivative, the step crossed a kink, and neither is right.
+    """
     needs = ("gradient", "hessian_gradient")
     predicted = flow(gather(parts.model, parts.objective, parts.observed, needs=needs))
     step = short_time(predicted, fraction)
-    measured = measured_flow(parts.model, parts.objective, parts.observed, step=step)
+    measured, halved = (measured_flow(parts.model, parts.objective, parts.observed, step=s) for s in (step, step / 2))
     return {
         "kind": "flow",
         "epoch": epoch,
@@ -48,6 +51,8 @@ def flow_row(parts: Parts, epoch: int, *, fraction: float) -> Row:
         "acceleration": predicted.acceleration,
         "measured_velocity": measured.velocity,
         "measured_acceleration": measured.acceleration,
+        "measured_velocity_half_step": halved.velocity,
+        "measured_acceleration_half_step": halved.acceleration,
         "loss": predicted.loss,
         "loss_velocity": predicted.loss_velocity,
         "gradient_norm2": predicted.gradient_norm2,
@@ -132,16 +137,23 @@ def index_fingerprint(indices: Tensor) -> str:
 
 
 def _changes(parts: Parts, cut: Cut, uncut: nn.Module, batches: Batches) -> dict[str, float]:
-    """Predicted and measured change of the loss and, where H·g is known, of the squared gradient norm."""
+    """Predicted and measured change of the loss and, where H·g is known, of the squared gradient norm.
+
+    Besides, the measured change of the loss that is trained on: measures scored at several temperatures compare by it.
+    """
     before = cut.signals
     second = before.hessian_gradient is not None
-    after = gather(_masked(uncut, cut.masks), parts.scored, batches, needs=("gradient",))
+    trained = mean_loss(uncut, parts.objective, batches)
+    masked = _masked(uncut, cut.masks)
+    after = gather(masked, parts.scored, batches, needs=("gradient",))
     loss = before.loss or 0.0
     norm2 = squared_norm(before.require("gradient"))
     changes = {
         "loss": loss,
         "predicted_loss_change": predicted_change(before, cut.masks),
         "measured_loss_change": (after.loss or 0.0) - loss,
+        "trained_loss": trained,
+        "measured_trained_loss_change": mean_loss(masked, parts.objective, batches) - trained,
         "gradient_norm2": norm2,
     }
     if second:

@@ -236,6 +236,10 @@ def _require_sound(where: str, spec: Spec) -> None:
             raise invalid(
                 f"{where}({part}.options)", "without name and shape, which are given elsewhere", dict(options)
             )
+    late = [epoch for epoch in spec.record.scatter.epochs if epoch > spec.epochs]
+    if late:
+        got = list(spec.record.scatter.epochs)
+        raise invalid(f"{where}(record.scatter.epochs)", f"at most the {spec.epochs} epochs of training", got)
     if spec.prune is None:
         return
     build_schedule(spec.prune.schedule, rounds=spec.prune.rounds, sparsity=spec.prune.sparsity)

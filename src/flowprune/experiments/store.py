@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flowprune.core.errors import PruningError, invalid
 from flowprune.experiments.archive import ROWS, Archive
-from flowprune.experiments.folder import LATENCY, folders
+from flowprune.experiments.folder import LATENCY, RunFolder, folders
 from flowprune.experiments.record import Record
 from flowprune.experiments.telling import settings
 
@@ -45,9 +45,12 @@ def connect(root: Path | str | Sequence[Path | str], *, unfinished: bool = False
     Example:
         ``connect("runs").sql("select measure, avg(test_accuracy_final) from rows group by measure")``
     """
+    return _connected(records(root, unfinished=unfinished))
+
+
+def _connected(found: Sequence[Record]) -> DuckDBPyConnection:
     import duckdb
 
-    found = records(root, unfinished=unfinished)
     connection = duckdb.connect()
     late_ones = {name: "BIGINT" if name in ("latency_batch", "latency_threads") else "DOUBLE" for name in LATENCY}
     fields = {**COLUMNS, **late_ones, "file": "VARCHAR"}
@@ -113,12 +116,30 @@ def read(
         ValueError: there is no run to read.
         PruningError: a finished run is damaged.
     """
-    with connect(root, unfinished=unfinished) as connection:
+    return rows_of(records(root, unfinished=unfinished), kind)
+
+
+def rows_of(found: Sequence[Record], kind: str | None = None) -> list[dict[str, object]]:
+    """The rows of some runs; see :func:`read`."""
+    with _connected(found) as connection:
         where, values = ("WHERE kind = ?", [kind]) if kind else ("", [])
         result = connection.execute(f"SELECT * FROM rows {where}", values)
         names = [column[0] for column in result.description or ()]
         lines = result.fetchall()
     return [{name: value for name, value in zip(names, line, strict=True) if value is not None} for line in lines]
+
+
+def answered(root: Path | str) -> set[str]:
+    """The questions (:attr:`Spec.question`) of the runs below ``root`` that ended and are sound; none where it is not.
+
+    Raises:
+        PruningError: an archive is damaged.
+    """
+    root = Path(root)
+    if Archive.at(root):
+        return {record.spec.question for record in Archive(root).records}
+    found = [RunFolder(path.parent) for path in root.glob("**/DONE")]
+    return {folder.spec.question for folder in found if not folder.damaged()}
 
 
 def _facts(found: Sequence[Record]) -> list[list[object]]:

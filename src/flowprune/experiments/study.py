@@ -33,6 +33,9 @@ class Study:
     specs: tuple[Spec, ...]
     families: tuple[tuple[Spec, ...], ...]
 
+    def __str__(self) -> str:
+        return f"{self.title}: {len(self.specs)} runs, {len(cells(self.specs))} cells"
+
     def missing(self, found: Iterable[Spec]) -> tuple[Spec, ...]:
         """The runs whose question none of those found answers, on whichever machine."""
         return unanswered(self.specs, found)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 from flowprune.core.errors import unknown
 from flowprune.experiments.settings import PruneSpec
-from flowprune.experiments.spec import Spec
+from flowprune.experiments.spec import HOW, Spec
 from flowprune.measures.index import MEASURES
 
 Flat = Mapping[str, object]
@@ -34,8 +35,9 @@ def settings(specs: Sequence[Spec]) -> list[dict[str, object]]:
     """What tells each run apart that no column says: its values of the other fields in which its peers differ.
 
     Peers have the model and the data set in common and, where it is about how they prune, the sparsity and the kind of
-    units. ``name`` and what is recorded, which change no number, are told only of runs that differ in nothing else; a
-    scoring temperature is told only where it is not the one published for the measure.
+    units. ``name`` and what is recorded, which change no number, are told only of runs that differ in nothing else; how
+    a run is computed (:data:`~flowprune.experiments.spec.HOW`) only where peers answer one question twice; a scoring
+    temperature only where a measure has several, or another than the published one.
 
     Example:
         >>> from flowprune.experiments.spec import override, parse
@@ -48,12 +50,16 @@ def settings(specs: Sequence[Spec]) -> list[dict[str, object]]:
     hidden = COLUMN_FIELDS if len(loud) < len(flat) else (*COLUMN_FIELDS, *QUIET)
     alike = _grouped(flat, [(spec.model.name, spec.data.name) for spec in specs])
     cut = _grouped(flat, [_kind(spec) for spec in specs])
+    twice, warm = _asked_twice(specs), _scored_apart(specs)
     told = [
-        [p for p in alike[_where(spec)] if not p.startswith("prune.")]
+        [p for p in alike[_where(spec)] if not p.startswith("prune.") and (_where(spec) in twice or not _how(p))]
         + [p for p in cut[_kind(spec)] if p.startswith("prune.")]
         for spec in specs
     ]
-    return [_told(fields, _visible(paths, hidden)) for fields, paths in zip(flat, told, strict=True)]
+    return [
+        _told(fields, _visible(paths, hidden), apart=_scored(spec) in warm)
+        for spec, fields, paths in zip(specs, flat, told, strict=True)
+    ]
 
 
 def differing(specs: Sequence[Spec]) -> dict[str, list[object]]:
@@ -96,6 +102,31 @@ def _kind(spec: Spec) -> tuple[object, ...]:
     return (*_where(spec), *((cut.sparsity, cut.granularity) if cut else ()))
 
 
+def _how(path: str) -> bool:
+    return path.partition(".")[0] in HOW and path not in QUIET
+
+
+def _asked_twice(specs: Sequence[Spec]) -> set[tuple[object, ...]]:
+    """Models and data sets of which one question is answered by more than one run."""
+    counts = Counter((_where(spec), spec.question) for spec in specs)
+    return {where for (where, _), count in counts.items() if count > 1}
+
+
+def _scored(spec: Spec) -> tuple[object, ...]:
+    return (*_kind(spec), spec.prune.measure if spec.prune else None)
+
+
+def _scored_apart(specs: Sequence[Spec]) -> set[tuple[object, ...]]:
+    """Peers, and a measure of theirs, that are scored at more than one temperature."""
+    found: dict[tuple[object, ...], set[object]] = {}
+    for spec in specs:
+        if spec.prune is not None:
+            asked = spec.prune.temperature
+            own = MEASURES[spec.prune.measure].temperature if asked == "published" else asked
+            found.setdefault(_scored(spec), set()).add(spec.objective.temperature if own is None else own)
+    return {key for key, temperatures in found.items() if len(temperatures) > 1}
+
+
 def _grouped(flat: Sequence[Flat], keys: Sequence[tuple[object, ...]]) -> dict[tuple[object, ...], list[str]]:
     """For each key, the fields in which the specs of it differ."""
     groups: dict[tuple[object, ...], list[Flat]] = {}
@@ -120,13 +151,15 @@ def _visible(paths: Iterable[str], hidden: Sequence[str]) -> list[str]:
     return [path for path in paths if path not in hidden and not path.startswith(inside or "\0")]
 
 
-def _told(fields: Flat, paths: Iterable[str]) -> dict[str, object]:
+def _told(fields: Flat, paths: Iterable[str], *, apart: bool) -> dict[str, object]:
     there = (path for path in paths if path in fields or path.startswith(_MAPPINGS))
     found = {path: fields.get(path) for path in there}
     if TEMPERATURE in found and not isinstance(found[TEMPERATURE], float):
         own = MEASURES[str(fields["prune.measure"])].temperature
-        if found[TEMPERATURE] is None and own is not None:
+        if own is not None and found[TEMPERATURE] is None:
             found[TEMPERATURE] = "of training"
+        elif own is not None and apart:
+            found[TEMPERATURE] = own
         else:
             del found[TEMPERATURE]
     return found

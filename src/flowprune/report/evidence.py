@@ -36,13 +36,14 @@ def load(runs: Path | str) -> Evidence:
     root = Path(runs)
     if not root.is_dir():
         raise invalid("report.write(runs=)", "a folder of run folders", str(runs), "Run something first.")
-    read = store.read(root)
+    stored = store.records(root)
+    read = store.rows_of(stored)
     if not read:
         raise invalid(
             "report.write(runs=)", "a folder with finished runs that stored rows", str(runs), "Run one first."
         )
     names = {text(row, "run") for row in read}
-    found = {record.run: record for record in store.records(root) if record.run in names}
+    found = {record.run: record for record in stored if record.run in names}
     specs = {name: _flat(found[name].spec.model_dump(mode="json")) for name in sorted(found)}
     told = {name: about(spec) for name, spec in specs.items()}
     rows = tuple({**row, **told.get(text(row, "run"), {})} for row in read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import cast
 
+from flowprune.experiments.spec import HOW
 from flowprune.experiments.telling import COLUMN_FIELDS
 from flowprune.report.comparisons import DENSE
 from flowprune.report.evidence import Evidence
@@ -50,10 +51,12 @@ def lead(rows: Iterable[Row]) -> str:
 
 def warnings(evidence: Evidence) -> list[str]:
     """What a reader must know before comparing: settings that differ, seeds that repeat."""
+    differing = _differing(evidence)
+    apart = [key for key in differing if not _how(key) or _told(evidence.rows, key)]
     found = [
-        f"Runs differ in {key} ({', '.join(values[:6])}); each value has rows of its own."
-        for key, values in _differing(evidence).items()
+        f"Runs differ in {key} ({', '.join(differing[key][:6])}); each value has rows of its own." for key in apart
     ]
+    found += pooled(evidence)
     repeats = grouped(
         kind(evidence.rows, "result"),
         lambda row: (text(row, "dataset"), text(row, "model"), text(row, "sparsity"), config(row), text(row, "seed")),
@@ -62,6 +65,24 @@ def warnings(evidence: Evidence) -> list[str]:
     if again:
         found.append(f"In {again} cells of the table one seed occurs more than once, so n counts runs, not seeds.")
     return found
+
+
+def pooled(evidence: Evidence) -> list[str]:
+    """In what runs that are taken together differ: how they were computed, which is no part of what they answer."""
+    return [
+        f"Runs of one cell differ in {key} ({', '.join(values[:6])}): how they were computed. They are taken together."
+        for key, values in _differing(evidence).items()
+        if _how(key) and not _told(evidence.rows, key)
+    ]
+
+
+def _how(key: str) -> bool:
+    return key.partition(".")[0] in HOW
+
+
+def _told(rows: Iterable[Row], key: str) -> bool:
+    """Whether rows are told apart by a field."""
+    return any(key == path for each in {config(row) for row in rows} for path, _ in each.setting)
 
 
 def _differing(evidence: Evidence) -> dict[str, list[str]]:

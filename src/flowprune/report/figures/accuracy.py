@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flowprune.report.figures.lines import LABEL, End, ends, line, over_epochs, rules
+from flowprune.report.figures.lines import LABEL, End, beside, ends, line, over_epochs, reach, rules
 from flowprune.report.figures.panels import Panels
 from flowprune.report.figures.picture import Picture
 from flowprune.report.figures.scales import accuracy_axis, stretched
@@ -14,17 +14,20 @@ from flowprune.report.looks import Looks, looks
 from flowprune.report.needs import Needs
 from flowprune.report.sentences.accuracy import caption, say
 from flowprune.report.shapes.accuracy import Accuracy, accuracy
+from flowprune.report.shapes.curves import Curve
 from flowprune.report.wording import cut_in
 
 
 def draw(records: Accuracy, width: Width) -> Figure:
     """Mean lines, bands of one standard deviation, labels at the line ends, rules at the cuts."""
     tall = max(250.0, LABEL * max(len(records.panel(rounds)) for rounds in records.rounds))
-    grid_of = Panels(len(records.rounds), columns(len(records.rounds), width, 2), plot=tall, left=34, right=184)
+    count = len(records.rounds)
+    right = beside((_label(curve) for curve in records.curves), least=184)
+    grid_of = Panels(count, columns(count, width, 2), plot=tall, left=34, right=right)
     page = grid_of.sheet(width)
     known = looks(curve.config for curve in records.curves)
     for index, rounds in enumerate(records.rounds):
-        _panel(page, grid_of.axes(page, index), records, rounds, known)
+        _panel(page, grid_of.axes(page, index, span=grid_of.rest(index, count)), records, rounds, known)
     return page.figure
 
 
@@ -33,13 +36,17 @@ def _panel(page: Sheet, axes: Axes, records: Accuracy, rounds: int, known: Looks
     rules(axes, records.cuts.get(rounds, ()))
     for curve in found:
         line(axes, curve.epochs, curve.values, known[curve.config], thick=2.2 if curve.config.dense else 1.7)
-    means = [value.mean for curve in records.curves for value in curve.values]
-    accuracy_axis(axes, min(means), max(means))
+    low, high = reach(value for curve in records.curves for value in curve.values)
+    accuracy_axis(axes, low, high)
     epochs = (epoch for curve in found for epoch in curve.epochs)
     over_epochs(axes, epochs, "dotted: after a cut" if records.cuts.get(rounds) else "")
-    unit = f"{records.split} accuracy, %" + (" (stretched towards 100)" if stretched(max(means)) else "")
+    unit = f"{records.split} accuracy, %" + (" (stretched towards 100)" if stretched(high) else "")
     head(page, axes, f"Cut in {cut_in(rounds)}" if rounds else "Dense", unit)
-    ends(axes, [End(c.last.mean, f"{c.config.name} {100 * c.last.mean:.1f}", known[c.config]) for c in found])
+    ends(axes, [End(curve.last.mean, _label(curve), known[curve.config]) for curve in found])
+
+
+def _label(curve: Curve) -> str:
+    return f"{curve.config.name} {100 * curve.last.mean:.1f}"
 
 
 PICTURE = Picture("Accuracy by epoch", Needs("epoch"), accuracy, say, caption, draw)

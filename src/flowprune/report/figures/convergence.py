@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flowprune.report.figures.lines import LABEL, End, ends, line, over_epochs, rules
+from flowprune.report.figures.lines import LABEL, End, ends, line, over_epochs, reach, rules
 from flowprune.report.figures.panels import Panels
 from flowprune.report.figures.picture import Picture
 from flowprune.report.figures.scales import accuracy_axis, stretched
@@ -35,13 +35,11 @@ def _panel(page: Sheet, axes: Axes, records: Convergence, split: Split, known: L
     rules(axes, records.cuts)
     for curve in split.curves:
         line(axes, curve.epochs, curve.values, known[curve.config], thick=2.2 if curve.config.dense else 1.7)
-    means = [value.mean for curve in split.curves for value in curve.values]
-    accuracy_axis(axes, min(means), max(means))
+    low, high = reach(value for curve in split.curves for value in curve.values)
+    accuracy_axis(axes, low, high)
     epochs = (epoch for curve in split.curves for epoch in curve.epochs)
     over_epochs(axes, epochs, "dotted: after a cut" if records.cuts else "")
-    unit = f"accuracy, %; cut in {cut_in(records.rounds)}" + (
-        " (stretched towards 100)" if stretched(max(means)) else ""
-    )
+    unit = f"accuracy, %; cut in {cut_in(records.rounds)}" + (" (stretched towards 100)" if stretched(high) else "")
     head(page, axes, f"{split.name.capitalize()} accuracy", unit)
     found = [(curve, known[curve.config]) for curve in split.curves]
     ends(axes, [End(c.last.mean, f"{c.config.name} {100 * c.last.mean:.1f}", style) for c, style in found])

@@ -42,7 +42,8 @@ def draw(records: Flow, width: Width) -> Figure:
     page = panels.sheet(width)
     key(page, (0, KEY_LINE - 6), configs, known)
     for index, rounds in enumerate(records.rounds):
-        _norm(page, panels.axes(page, index), records, rounds, known)
+        span = panels.rest(index, len(records.rounds))
+        _norm(page, panels.axes(page, index, span=span), records, rounds, known)
     for index, (name, pairs) in enumerate(found.items()):
         _epochs(page, panels.axes(page, start + 2 * index), records, name, known)
         _identity(page, panels.axes(page, start + 2 * index + 1), pairs, name, known)

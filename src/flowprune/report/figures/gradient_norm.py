@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from flowprune.report.figures.lines import LABEL, End, ends, line, over_epochs, rules
+from flowprune.report.figures.lines import LABEL, End, ends, line, over_epochs, reach, rules
 from flowprune.report.figures.panels import Panels
 from flowprune.report.figures.picture import Picture
 from flowprune.report.figures.scales import PLAIN, accuracy_axis, log_ticks, stretched
@@ -52,22 +52,23 @@ def _lines(axes: Axes, records: GradientNorm, found: Found, styles: Mapping[Trac
 
 def _losses(page: Sheet, axes: Axes, records: GradientNorm, found: Found, styles: Mapping[Track, Style]) -> None:
     _lines(axes, records, found, styles)
-    values = [value.mean for curve in found.values() for value in curve.values]
-    if min(values) > 0:
+    low, high = reach(value for curve in found.values() for value in curve.values)
+    if low > 0:
         axes.set_yscale("log")
-        axes.set_ylim(0.93 * min(values), 1.07 * max(values))
-        axes.yaxis.set_major_locator(FixedLocator(log_ticks(min(values), max(values))))
+        axes.set_ylim(0.97 * low, 1.03 * high)
+        axes.yaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(PLAIN)
-    head(page, axes, "Train loss", f"nats, logarithmic; cut in {cut_in(records.rounds)}")
+    scale = ", logarithmic" if low > 0 else ""
+    head(page, axes, "Train loss", f"nats{scale}; cut in {cut_in(records.rounds)}")
     ends(axes, [End(c.last.mean, f"{t.variant.name}: {figures(c.last.mean)}", styles[t]) for t, c in found.items()])
 
 
 def _accuracies(page: Sheet, axes: Axes, records: GradientNorm, found: Found, styles: Mapping[Track, Style]) -> None:
     _lines(axes, records, found, styles)
-    means = [value.mean for curve in found.values() for value in curve.values]
-    accuracy_axis(axes, min(means), max(means))
-    stretch = " (stretched towards 100)" if stretched(max(means)) else ""
+    low, high = reach(value for curve in found.values() for value in curve.values)
+    accuracy_axis(axes, low, high)
+    stretch = " (stretched towards 100)" if stretched(high) else ""
     head(page, axes, "Test accuracy", f"%; cut in {cut_in(records.rounds)}{stretch}")
     ends(axes, [End(c.last.mean, f"{t.variant.name}: {100 * c.last.mean:.1f}", styles[t]) for t, c in found.items()])
 

@@ -18,7 +18,6 @@ from flowprune.report.needs import Needs
 from flowprune.report.sentences.layers import caption, say
 from flowprune.report.shapes.depth import early
 from flowprune.report.shapes.layers import Kind, Layer, Layers, layers
-from flowprune.report.shapes.runs import Config
 from flowprune.report.theme import INK, MUTED, RULE, Style
 from flowprune.report.wording import cut_in, joined
 
@@ -64,9 +63,9 @@ def _panel(axes: Axes, records: Layers, kind: Kind, known: Looks) -> None:
         found = records.configs[config]
         heights = [places[layer.name] + shift for layer in found]
         _line(axes, found, heights, known[config], last=config == configs[-1])
+        _floors(axes, found, heights)
         if not lines or config == configs[-1]:
             _config(axes, found, heights, style=known[config], fill=solid[config.rounds], size=4.5 if lines else 5.5)
-    _floors(axes, records, configs, places)
     overall = 100 * sum(records.overall(config) for config in configs) / len(configs)
     axes.axvline(overall, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0.6)
     axes.axhspan(-0.5, len(early(records.names)) - 0.5, color=RULE, alpha=0.45, linewidth=0, zorder=0.2)
@@ -95,13 +94,12 @@ def _config(
     points(axes, [100 * layer.kept.mean for layer in found], heights, style=style, fill=fill, size=size)
 
 
-def _floors(axes: Axes, records: Layers, configs: Sequence[Config], places: dict[str, int]) -> None:
-    """The word "floor" beside each layer that the floor kept from being cut further, in any run."""
-    for name, place in places.items():
-        own = [layer for c in configs for layer in records.configs[c] if layer.name == name]
-        if any(layer.floor_hits for layer in own):
-            right = 100 * max(share for layer in own for share in layer.shares)
-            axes.text(right + 5, place, "floor", fontsize=SMALL - 1.5, color=MUTED, va="center_baseline")
+def _floors(axes: Axes, found: Sequence[Layer], heights: Sequence[float]) -> None:
+    """A ring about each mark whose layer the floor kept from being cut further, in any run."""
+    hit = [(100 * layer.kept.mean, y) for layer, y in zip(found, heights, strict=True) if layer.floor_hits]
+    if hit:
+        xs, ys = zip(*hit, strict=True)
+        axes.plot(xs, ys, "o", markersize=10, color="none", markeredgecolor=INK, markeredgewidth=0.8, clip_on=False)
 
 
 def _names(axes: Axes, labels: list[str], pixels: int) -> None:

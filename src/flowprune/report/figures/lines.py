@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from flowprune.report.figures.marks import dodge
-from flowprune.report.figures.sheet import SMALL, grid
+from flowprune.report.figures.sheet import SMALL, grid, text_width
 from flowprune.report.spread import Spread
 from flowprune.report.theme import INK, MUTED, Style
 
@@ -40,6 +40,20 @@ def line(axes: Axes, epochs: Sequence[int], values: Sequence[Spread], style: Sty
         axes.plot(epochs, mean, color=style.colour, marker="o", markersize=3.5, zorder=2.5)
 
 
+def reach(values: Iterable[Spread]) -> tuple[float, float]:
+    """The lowest and the highest end of any band.
+
+    Example:
+        >>> reach([Spread(0.5, 0.1, 3), Spread(0.7, None, 1)])
+        (0.4, 0.7)
+    """
+    found = list(values)
+    return (
+        min(value.mean - (value.std or 0.0) for value in found),
+        max(value.mean + (value.std or 0.0) for value in found),
+    )
+
+
 def rules(axes: Axes, epochs: Iterable[int], *, dashed: bool = False) -> None:
     """A thin upright rule after each epoch: dotted, or dashed."""
     for epoch in epochs:
@@ -54,6 +68,11 @@ def over_epochs(axes: Axes, epochs: Iterable[int], words: str = "") -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=2))
     axes.set_xlabel("epoch" + (f" ({words})" if words else ""), loc="left")
     grid(axes)
+
+
+def beside(labels: Iterable[str], least: float) -> float:
+    """The room that labels beside the line ends take, at least ``least``. Units: pixels."""
+    return max(least, *(27 + text_width(label) for label in labels))
 
 
 def ends(axes: Axes, found: Sequence[End]) -> None:

@@ -16,6 +16,8 @@ from flowprune.report.theme import INK, MUTED, PAPER, Style
 from flowprune.report.wording import cut_in
 
 KEY_LINE = 19.0
+Entry = tuple[str, Config | None, float]
+"""Of a key: words, what they are of, and how solid its marker is; None for a number of rounds."""
 
 
 def fills(rounds: Sequence[int]) -> dict[int, float]:
@@ -57,7 +59,7 @@ def points(
 def key_height(configs: Sequence[Config], width: float) -> float:
     """The height that :func:`key` will take."""
     entries = _entries(configs)
-    rows = flow_right([_width(words) for words, _, _ in entries], width)
+    rows = _flow(entries, width)
     return KEY_LINE * (max((row for row, _ in rows), default=-1) + 1)
 
 
@@ -65,9 +67,7 @@ def key(page: Sheet, at: tuple[float, float], configs: Sequence[Config], known: 
     """A key in one or more lines: a marker for each measure and setting, and hollow or full for the rounds."""
     entries = _entries(configs)
     left, top = at
-    for (words, config, fill), (row, x) in zip(
-        entries, flow_right([_width(e[0]) for e in entries], page.width - left), strict=True
-    ):
+    for (words, config, fill), (row, x) in zip(entries, _flow(entries, page.width - left), strict=True):
         style = known[config] if config else Style(MUTED, "o")
         px, py = left + x, top + KEY_LINE * row
         marker = "o" if style.marker == "_" else style.marker
@@ -86,11 +86,16 @@ def key(page: Sheet, at: tuple[float, float], configs: Sequence[Config], known: 
         page.figure.text((px + 14) / page.width, 1 - py / page.height, words, fontsize=SMALL, color=INK)
 
 
-def _entries(configs: Sequence[Config]) -> list[tuple[str, Config | None, float]]:
+def _flow(entries: Sequence[Entry], limit: float) -> list[tuple[int, float]]:
+    """Places from left to right; the numbers of rounds stay together."""
+    return flow_right([_width(e[0]) for e in entries], limit, together=sum(e[1] is None for e in entries))
+
+
+def _entries(configs: Sequence[Config]) -> list[Entry]:
     named = {config.name: config for config in reversed(configs)}
     order = dict.fromkeys(config.name for config in configs)
     rounds = sorted({c.rounds for c in configs if not c.dense})
-    found: list[tuple[str, Config | None, float]] = [(name, named[name], 1.0) for name in order]
+    found: list[Entry] = [(name, named[name], 1.0) for name in order]
     return found + [(cut_in(r), None, fill) for r, fill in fills(rounds).items() if len(rounds) > 1]
 
 

@@ -47,9 +47,19 @@ class Panels:
         """The width of one plotting area."""
         return PIXELS[width] / self.across - self.left - self.right
 
-    def axes(self, page: Sheet, index: int) -> Axes:
-        """The plotting area of panel ``index``, counted along the rows."""
+    def rest(self, index: int, count: int) -> int:
+        """The columns that panel ``index`` of ``count`` may take: the last one takes what is left of its row.
+
+        Example:
+            >>> panels = Panels(count=3, across=2, plot=100)
+            >>> [panels.rest(index, 3) for index in range(3)], panels.rest(1, 2)
+            ([1, 1, 2], 1)
+        """
+        return self.across - index % self.across if index == count - 1 else 1
+
+    def axes(self, page: Sheet, index: int, *, span: int = 1) -> Axes:
+        """The plotting area of panel ``index``, counted along the rows, over ``span`` columns."""
         row, column = divmod(index, self.across)
         cell = page.width / self.across
         top = self.top + row * (self.head + self.plot + self.foot) + self.head
-        return page.axes(column * cell + self.left, top, cell - self.left - self.right, self.plot)
+        return page.axes(column * cell + self.left, top, span * cell - self.left - self.right, self.plot)

@@ -127,17 +127,18 @@ def text_width(words: str) -> float:
     return sum(3.7 if letter in "iljtfr.,:;()|!'- " else 6.8 for letter in words)
 
 
-def flow_right(widths: Sequence[float], limit: float) -> list[tuple[int, float]]:
-    """Row and x of boxes set from left to right, wrapped at ``limit``.
+def flow_right(widths: Sequence[float], limit: float, *, together: int = 0) -> list[tuple[int, float]]:
+    """Row and x of boxes set from left to right, wrapped at ``limit``; the last ``together`` begin a row as one.
 
     Example:
-        >>> flow_right([40, 50, 30], 100)
-        [(0, 0.0), (0, 40.0), (1, 0.0)]
+        >>> flow_right([40, 50, 30], 100), flow_right([40, 50, 30], 100, together=2)
+        ([(0, 0.0), (0, 40.0), (1, 0.0)], [(0, 0.0), (1, 0.0), (1, 50.0)])
     """
     places: list[tuple[int, float]] = []
     row, x = 0, 0.0
-    for width in widths:
-        if x and x + width > limit:
+    for index, width in enumerate(widths):
+        joined = sum(widths[index:]) if index == len(widths) - together else width
+        if x and x + joined > limit:
             row, x = row + 1, 0.0
         places.append((row, x))
         x += width

@@ -21,11 +21,12 @@ SUFFIXES = (".svg", ".png")
 
 @dataclass(frozen=True)
 class Written:
-    """A figure that was written: where, of which comparison, what it shows and what it leaves out."""
+    """A figure that was written: where, of which comparison, what it shows, how to read it and what it leaves out."""
 
     path: Path
     comparison: str
     sentence: str
+    caption: str
     notes: tuple[str, ...]
 
 
@@ -63,18 +64,29 @@ def write_figures(rows: Sequence[Row], name: str, path: Path | str, width: Width
         ValueError: an ending other than ``.svg`` and ``.png``, or no comparison carries what the figure draws.
         UnknownNameError: there is no such figure.
     """
-    picture, path = FIGURES[name], _checked("write_figures(path=)", path)
-    found = _apart(comparisons(rows)) if picture.needs.runs == "dense" else list(comparisons(rows))
-    drawn = [(comparison, each) for comparison in found if (each := picture.of(comparison.rows)) is not None]
+    picture, dense = FIGURES[name], FIGURES[name].needs.runs == "dense"
+    drawn = [(each, at, made) for each, at in places(rows, name, path) if (made := picture.of(each.rows)) is not None]
     if not drawn:
         raise picture.needs.missing("write_figures(rows=)", _kinds(rows))
-    dense = picture.needs.runs == "dense"
     written: list[Written] = []
-    for comparison, each in drawn:
-        own = path if len(found) == 1 else path.with_name(f"{path.stem}-{slug(comparison, dense=dense)}{path.suffix}")
+    for comparison, own, each in drawn:
         where = f"{comparison.model} on {comparison.dataset}" if dense else comparison.title
-        written.append(Written(_save(each.draw(width), own), where, each.sentence, each.notes))
+        written.append(Written(_save(each.draw(width), own), where, each.sentence, each.caption, each.notes))
     return tuple(written)
+
+
+def places(rows: Sequence[Row], name: str, path: Path | str) -> list[tuple[Comparison, Path]]:
+    """Each comparison that a figure may be drawn of, and the file that :func:`write_figures` writes it to.
+
+    Raises:
+        ValueError: an ending other than ``.svg`` and ``.png``.
+        UnknownNameError: there is no such figure.
+    """
+    dense, path = FIGURES[name].needs.runs == "dense", _checked("write_figures(path=)", path)
+    found = _apart(comparisons(rows)) if dense else list(comparisons(rows))
+    if len(found) == 1:
+        return [(found[0], path)]
+    return [(each, path.with_name(f"{path.stem}-{slug(each, dense=dense)}{path.suffix}")) for each in found]
 
 
 def _apart(found: Sequence[Comparison]) -> list[Comparison]:

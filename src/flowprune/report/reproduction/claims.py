@@ -1,318 +1,273 @@
 """The claims of the founding paper that stored rows can bear on, each with a statistic that is positive where it holds.
 
-Statements, shapes and orderings are those of the paper's five observations, its first figure and table, and one figure
-that could be read off; no accuracy of the paper is a target.
+All that its observations, its first figure and table, and one figure that could be read off, say of what is stored,
+whether it comes out or not; no accuracy of the paper is a target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from flowprune.report.reproduction import correlations as along
+from flowprune.report.reproduction import cutting, flowing, profiles, settling
+from flowprune.report.reproduction.claim import Claim, together
+from flowprune.report.reproduction.outcomes import compared, final, once, speed
+from flowprune.report.reproduction.reading import BIASED, INCREASE, INCREASE_1, LOSS, MAGNITUDE, PRESERVATION
 
-from flowprune.report.reproduction.case import Case, case, difference
-from flowprune.report.reproduction.reading import (
-    BIASED,
-    INCREASE,
-    INCREASE_1,
-    LOSS,
-    MAGNITUDE,
-    PRESERVATION,
-    BySeed,
-    Cell,
-    Method,
-    among,
-    cells,
-    dense,
-    mean,
-    only,
+TRAIN, TEST = speed("train_accuracy"), speed("test_accuracy")
+SPEED = together(
+    compared(MAGNITUDE, LOSS, TRAIN, "train accuracy"),
+    compared(MAGNITUDE, LOSS, TEST, "test accuracy"),
 )
-from flowprune.report.values import Row, number, text, whole
+"""The first claim, which the figure of convergence quotes."""
+BETTER = {each: compared(PRESERVATION, each, final) for each in (INCREASE, INCREASE_1)}
+"""The claims of Observation 5 that its figure quotes."""
 
-Cases = list[Case]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Something the paper says.
-
-    Attributes:
-        name: Short.
-        says: What the paper says.
-        statistic: What is computed, positive where that holds.
-        unit: Of the statistic.
-        cases: The statistic in every setting that the rows hold.
-    """
-
-    name: str
-    says: str
-    statistic: str
-    unit: str
-    cases: Callable[[Sequence[Row]], Cases]
-
-
-def _compared(a: Method, b: Method, value: Callable[[Cell, Method], BySeed]) -> Callable[[Sequence[Row]], Cases]:
-    """A - b, seed by seed, in every cell."""
-
-    def compute(rows: Sequence[Row]) -> Cases:
-        found = (case(each.where, difference(value(each, a), value(each, b))) for each in cells(rows))
-        return [each for each in found if each is not None]
-
-    return compute
-
-
-def _final(each: Cell, method: Method) -> BySeed:
-    """Final test accuracy, in points."""
-    values = each.value(method, "result", only("test_accuracy_final"))
-    return {seed: 100.0 * value for seed, value in values.items()}
-
-
-def _speed(each: Cell, method: Method) -> BySeed:
-    """Mean training accuracy over the epochs after the last cut, in points."""
-    last = {seed: max(whole(row, "epoch") for row in rows) for seed, rows in each.of(method, "cut").items()}
-    found: BySeed = {}
-    for seed, rows in each.of(method, "epoch").items():
-        after = [row for row in rows if whole(row, "epoch") > last.get(seed, 0)]
-        value = mean(after, "train_accuracy")
-        if value is not None:
-            found[seed] = 100.0 * value
-    return found
-
-
-def _first_cut(each: Cell, method: Method) -> BySeed:
-    """The measured change of loss at the first cut."""
-    return each.value(method, "cut", lambda rows: number(among(rows, round=1)[0], "measured_loss_change"))
-
-
-def _early(each: Cell, method: Method) -> BySeed:
-    """The share kept of the first third of the layers less that of the others, after the last cut, in points."""
-
-    def gap(rows: Sequence[Row]) -> float | None:
-        last = [row for row in rows if whole(row, "round") == each.rounds]
-        shares = [(number(row, "kept") or 0.0) / (number(row, "units") or 1.0) for row in last]
-        first = len(shares) // 3
-        if not first:
-            return None
-        return 100.0 * (sum(shares[:first]) / first - sum(shares[first:]) / (len(shares) - first))
-
-    return each.value(method, "layer", gap)
-
-
-def _correlation(at: Callable[[list[Row]], float | None]) -> Callable[[Sequence[Row]], Cases]:
-    """A statistic of the global correlation of magnitude and loss preservation by epoch, of each dense run."""
-
-    def compute(rows: Sequence[Row]) -> Cases:
-        found: list[Case | None] = []
-        for where, seeds in dense(rows, "correlation").items():
-            picked = {s: among(own, a="magnitude", b="loss_preservation", layer="") for s, own in seeds.items()}
-            values = {s: v for s, own in picked.items() if own and (v := at(_by_epoch(own))) is not None}
-            found.append(case(where, values))
-        return [each for each in found if each is not None]
-
-    return compute
-
-
-def _by_epoch(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: whole(row, "epoch"))
-
-
-def _spearman(row: Row) -> float:
-    return number(row, "spearman") or 0.0
-
-
-def _settled(of: str) -> Callable[[Sequence[Row]], Cases]:
-    """0.1 less the mask distance to the mask before, at the first record after the first fall of the learning rate."""
-
-    def compute(rows: Sequence[Row]) -> Cases:
-        drops = {where: _drop(seeds) for where, seeds in dense(rows, "epoch").items()}
-        found: list[Case | None] = []
-        for where, seeds in dense(rows, "mask_distance").items():
-            values: BySeed = {}
-            for seed, own in seeds.items():
-                later = [row for row in among(own, of=of, to="previous") if whole(row, "epoch") > drops.get(where, 0)]
-                distance = number(_by_epoch(later)[0], "distance") if later else None
-                if distance is not None:
-                    values[seed] = 0.1 - distance
-            found.append(case(where, values))
-        return [each for each in found if each is not None]
-
-    return compute
-
-
-def _drop(seeds: dict[str, list[Row]]) -> int:
-    """The last epoch at the first learning rate."""
-    rows = _by_epoch(next(iter(seeds.values())))
-    first = number(rows[0], "learning_rate")
-    return max(whole(row, "epoch") for row in rows if number(row, "learning_rate") == first)
-
-
-def _aligned(temperature: float) -> Callable[[Sequence[Row]], Cases]:
-    """Spearman's correlation of θ·g and θ·Hg over units, at each moment after the first."""
-
-    def compute(rows: Sequence[Row]) -> Cases:
-        found: list[Case | None] = []
-        for where, seeds in dense(rows, "scatter").items():
-            moments = sorted({whole(row, "epoch") for own in seeds.values() for row in own})
-            for epoch in moments:
-                picked = {s: among(own, epoch=epoch, temperature=temperature) for s, own in seeds.items()}
-                values = {seed: _spearman(own[0]) for seed, own in picked.items() if own}
-                found.append(case(f"{where}, epoch {epoch}", values))
-        return [each for each in found if each is not None]
-
-    return compute
-
-
-def _flow(rows: Sequence[Row]) -> Cases:
-    """One per cent less the median relative error of E4 along the run, of each dense run."""
-    found: list[Case | None] = []
-    for key, formula in (("velocity", "E3"), ("acceleration", "E4")):
-        for where, seeds in dense(rows, "flow").items():
-            errors = {seed: _median([_error(row, key) for row in own]) for seed, own in seeds.items()}
-            values = {seed: 1.0 - 100.0 * error for seed, error in errors.items()}
-            found.append(case(f"{formula}, {where}", values))
-    return [each for each in found if each is not None]
-
-
-def _error(row: Row, key: str) -> float:
-    predicted, measured = number(row, key) or 0.0, number(row, f"measured_{key}") or 0.0
-    return abs(predicted - measured) / abs(measured) if measured else 0.0
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-def _signs(key: str) -> Callable[[Sequence[Row]], Cases]:
-    """The share of cuts whose change has the predicted sign, less one half, in points."""
-
-    def compute(rows: Sequence[Row]) -> Cases:
-        found: list[Case | None] = []
-        for name in dict.fromkeys((text(r, "model"), text(r, "dataset")) for r in rows if r.get("kind") == "cut"):
-            seeds: dict[str, list[bool]] = {}
-            for row in among(rows, kind="cut", model=name[0], dataset=name[1]):
-                a, b = number(row, f"predicted_{key}"), number(row, f"measured_{key}")
-                if a is not None and b is not None:
-                    seeds.setdefault(text(row, "seed"), []).append((a > 0) == (b > 0))
-            values = {seed: 100.0 * sum(own) / len(own) - 50.0 for seed, own in seeds.items()}
-            found.append(case(f"{name[0]} on {name[1]}", values))
-        return [each for each in found if each is not None]
-
-    return compute
-
-
-CLAIMS: tuple[Claim, ...] = (
+SPEEDS = (
     Claim(
         "magnitude converges faster",
-        "Observation 1, Figure 1: keeping large parameters makes the pruned model's loss fall faster.",
-        "mean training accuracy over the epochs after the last cut, magnitude − loss preservation",
+        "Observation 1, Figure 1: networks cut by magnitude converge faster than those cut by loss preservation.",
+        "mean accuracy over the epochs after the last cut, magnitude − loss preservation",
         "points",
-        _compared(MAGNITUDE, LOSS, _speed),
+        SPEED,
     ),
+    Claim(
+        "the loss falls faster under magnitude",
+        "Observation 1: keeping large parameters makes the pruned model's loss fall faster.",
+        "mean train loss over the epochs after the last cut, loss preservation − magnitude",
+        "nats",
+        compared(LOSS, MAGNITUDE, speed("train_loss", by=1.0)),
+    ),
+    Claim(
+        "magnitude converges faster than the second order",
+        "The abstract: models converge faster than under measures that know nothing of magnitude.",
+        "mean train accuracy over the epochs after the last cut, magnitude − the other measure",
+        "points",
+        together(*(compared(MAGNITUDE, o, TRAIN, o.name) for o in (INCREASE, INCREASE_1, PRESERVATION))),
+    ),
+)
+ENDS = (
     Claim(
         "magnitude ends higher",
         "Table 1: magnitude does better than loss preservation, consistently.",
         "final test accuracy, magnitude − loss preservation",
         "points",
-        _compared(MAGNITUDE, LOSS, _final),
+        compared(MAGNITUDE, LOSS, final),
     ),
     Claim(
         "the bias helps",
         "Table 1: loss preservation biased to remove small parameters narrows the gap, or wins.",
         "final test accuracy, biased loss − loss preservation",
         "points",
-        _compared(BIASED, LOSS, _final),
+        compared(BIASED, LOSS, final),
     ),
+)
+FIRST_ORDER = (
+    Claim(
+        "loss preservation preserves the loss",
+        "Observation 2 and E6: it removes what changes the loss least.",
+        "size of the change of the loss at the first cut, magnitude − loss preservation",
+        "nats",
+        cutting.loss_changes(MAGNITUDE, LOSS, size=True),
+    ),
+    Claim(
+        "loss preservation suits networks that were hardly trained",
+        "Observation 2: it suits minimally trained models. Here: all is cut at once, after the first epoch.",
+        "final test accuracy of runs cut in 1 round, loss preservation − magnitude",
+        "points",
+        once(compared(LOSS, MAGNITUDE, final)),
+    ),
+)
+LINK = (
     Claim(
         "unrelated before training",
         "Observation 3 and its figure: magnitude and loss preservation hardly correlate at the start (0.1 to 0.2).",
-        "0.3 − Spearman's correlation before training",
+        "0.3 − the correlation before training",
         "",
-        _correlation(lambda rows: 0.3 - _spearman(rows[0])),
+        along.moment(along.start, most=0.3),
     ),
     Claim(
         "related soon",
-        "Observation 3 and its figure: the correlation jumps within the first epochs.",
-        "Spearman's correlation at the first record − before training",
-        "",
-        _correlation(lambda rows: _spearman(rows[1]) - _spearman(rows[0]) if len(rows) > 1 else None),
+        "The figure of Observation 3: the correlation jumps within the first epochs.",
+        "Fisher's z of the correlation at the first record after training began − before training",
+        "z",
+        along.change(along.soon),
+    ),
+    Claim(
+        "less related until the learning rate falls",
+        "The same figure: after the jump the correlation sags until the learning rate falls.",
+        "Fisher's z at the first record after training began − at the last before the learning rate falls",
+        "z",
+        along.change(along.sag),
+    ),
+    Claim(
+        "more related after the learning rate falls",
+        "The same figure: then it rises.",
+        "Fisher's z at the end − at the last record before the learning rate falls",
+        "z",
+        along.change(along.recovery),
     ),
     Claim(
         "related more and more",
         "Observation 3: they agree more as training goes on.",
-        "Spearman's correlation at the end − at the first record",
-        "",
-        _correlation(lambda rows: _spearman(rows[-1]) - _spearman(rows[1]) if len(rows) > 2 else None),
+        "Fisher's z at the end − at the first record after training began",
+        "z",
+        along.change(along.whole_course),
     ),
     Claim(
-        "magnitude masks settle at the drop",
-        "The figure of Observation 3: the mask distance falls to near 0 where the learning rate drops.",
-        "0.1 − distance of the magnitude mask to the one before, at the first record after the first drop",
-        "",
-        _settled("magnitude"),
+        "more related in VGG-13 than in MobileNet-V1",
+        "The same figure: VGG-13 ends near 0.6, MobileNet-V1 near 0.37.",
+        "Fisher's z at the end, VGG-13 − MobileNet-V1",
+        "z",
+        along.between_networks,
     ),
     Claim(
-        "loss-preservation masks settle at the drop",
-        "The same, of loss preservation.",
-        "0.1 − distance of the loss-preservation mask to the one before, at the first record after the first drop",
+        "masks settle where the learning rate falls",
+        "The same figure: the mask distance drops there.",
+        "mask distance at the last record before the learning rate falls − at the first after",
         "",
-        _settled("loss_preservation"),
+        together(settling.settles("magnitude"), settling.settles("loss_preservation")),
     ),
     Claim(
-        "first and second order align",
-        "Observation 4: Hg is nearly along g, so removing what raises the gradient norm raises the loss.",
-        "Spearman's correlation of θ·g and θ·Hg over units at T = 1",
+        "masks stand still after the learning rate fell",
+        "The same figure: the mask distance is near 0 from there on.",
+        f"{settling.STILL:g} − mask distance at the first record after the learning rate fell",
         "",
-        _aligned(1.0),
+        together(settling.stands("magnitude"), settling.stands("loss_preservation")),
+    ),
+)
+INCREASING = (
+    Claim(
+        "θ·g and θ·Hg go together",
+        "Observation 4: the units whose removal raises the gradient norm are those whose removal raises the loss.",
+        "correlation of θ·g and θ·Hg over units",
+        "",
+        along.aligned(0.0),
+    ),
+    Claim(
+        "Hg is nearly along g",
+        "The argument behind Observation 4: Hg is nearly aligned with g.",
+        "correlation of θ·g and θ·Hg over units − 0.5",
+        "",
+        along.aligned(0.5),
     ),
     Claim(
         "increase raises the loss",
-        "Observation 4: increasing the gradient norm removes parameters that raise the loss most.",
-        "measured change of loss at the first cut, gradient-norm increase − preservation, both at T = 1",
+        "Observation 4: what gradient-norm increase removes raises the loss.",
+        "measured change of the loss, mean over the cuts of a run, at the temperature it was scored at",
         "nats",
-        _compared(INCREASE_1, PRESERVATION, _first_cut),
+        cutting.own_changes((INCREASE, INCREASE_1), "loss"),
+    ),
+    Claim(
+        "increase (T = 200) raises the loss more than preservation",
+        "Observation 4: it removes what raises the loss most.",
+        "measured change of the loss at the first cut, at one temperature, increase (T = 200) − preservation",
+        "nats",
+        cutting.loss_changes(INCREASE, PRESERVATION, size=False),
+    ),
+    Claim(
+        "increase (T = 1) raises the loss more than preservation",
+        "The same, scored at T = 1.",
+        "measured change of the loss at the first cut, at one temperature, increase (T = 1) − preservation",
+        "nats",
+        cutting.loss_changes(INCREASE_1, PRESERVATION, size=False),
+    ),
+    Claim(
+        "increase raises the gradient norm",
+        "E7 and the name of the measure.",
+        "measured change of ‖g‖² as a share of ‖g‖², mean over the cuts of a run, at the temperature it was scored at",
+        "",
+        cutting.own_changes((INCREASE, INCREASE_1), "gradient norm"),
     ),
     Claim(
         "increase cuts early layers",
         "It damages early layers.",
-        "share kept in the first third of the layers less that in the rest, preservation − increase (T = 200)",
+        "share kept of the later layers − of the first third of the layers, after the last cut",
         "points",
-        _compared(PRESERVATION, INCREASE, _early),
+        profiles.within,
     ),
     Claim(
-        "preservation beats increase (T = 200)",
-        "Observation 5: preserving the gradient norm gives better models than increasing it.",
-        "final test accuracy, preservation − increase at T = 200",
+        "increase cuts early layers more than every other measure",
+        "It damages early layers, as no other measure does.",
+        "that deficit of early layers, increase − the largest of any other measure",
         "points",
-        _compared(PRESERVATION, INCREASE, _final),
-    ),
-    Claim(
-        "preservation beats increase (T = 1)",
-        "Observation 5, both at T = 1.",
-        "final test accuracy, preservation − increase at T = 1",
-        "points",
-        _compared(PRESERVATION, INCREASE_1, _final),
-    ),
-    Claim(
-        "the norm moves as predicted",
-        "E3 and E4: the first and the second derivative of the squared norm under gradient flow.",
-        "1 % − median relative error over the run",
-        "%",
-        _flow,
-    ),
-    Claim(
-        "the loss changes as predicted",
-        "E6: what a cut does to the loss, to first order.",
-        "share of cuts with the predicted sign − 50 %",
-        "points",
-        _signs("loss_change"),
-    ),
-    Claim(
-        "the gradient norm changes as predicted",
-        "E7: what a cut does to the squared gradient norm, to first order.",
-        "share of cuts with the predicted sign − 50 %",
-        "points",
-        _signs("gradient_norm2_change"),
+        profiles.against_others,
     ),
 )
+PRESERVING = (
+    *(
+        Claim(
+            f"preservation beats increase (T = {each.temperature:g})",
+            "Observation 5: preserving the gradient norm gives better models than increasing it.",
+            f"final test accuracy, preservation − increase at T = {each.temperature:g}",
+            "points",
+            cases,
+        )
+        for each, cases in BETTER.items()
+    ),
+    Claim(
+        "preservation trains better",
+        "Observation 5: its networks train better than under increase.",
+        "mean train accuracy over the epochs after the last cut, preservation − increase",
+        "points",
+        together(*(compared(PRESERVATION, o, TRAIN, f"increase at T = {o.temperature:g}") for o in BETTER)),
+    ),
+    Claim(
+        "preservation keeps the loss",
+        "Observation 5: it keeps the model's loss as well.",
+        "size of the change of the loss at the first cut, at one temperature, increase (T = 1) − preservation",
+        "nats",
+        cutting.loss_changes(INCREASE_1, PRESERVATION, size=True),
+    ),
+    Claim(
+        "preservation keeps the gradient norm",
+        "The name of the measure.",
+        "size of the change of ‖g‖² at the first cut as a share of ‖g‖², increase (T = 1) − preservation",
+        "",
+        cutting.norm_changes(INCREASE_1, PRESERVATION),
+    ),
+)
+FRAMEWORK = (
+    Claim(
+        "derivatives of the norm are computed right",
+        "E3 and E4, which are identities of gradient flow: a check of this library, not of training.",
+        "share of moments at which a difference along a short flow agrees within 1 % − 90 %",
+        "points",
+        flowing.derivatives,
+    ),
+    Claim(
+        "real steps follow gradient flow",
+        "E3 along real training, alone and with one correction more in each line.",
+        "share of moments at which the predicted change of the squared norm over 20 steps is within 10 % − 50 %",
+        "points",
+        flowing.steps,
+    ),
+    Claim(
+        "the loss changes in the predicted direction",
+        "E6: what a cut does to the loss, to first order.",
+        "balanced accuracy of the predicted sign over the cuts of a run − 50 %",
+        "points",
+        cutting.signs("loss_change"),
+    ),
+    Claim(
+        "the gradient norm changes in the predicted direction",
+        "E7: what a cut does to the squared gradient norm, to first order.",
+        "balanced accuracy of the predicted sign over the cuts of a run − 50 %",
+        "points",
+        cutting.signs("gradient_norm2_change"),
+    ),
+    Claim(
+        "changes of the loss are ranked as predicted",
+        "E6, whatever the scale.",
+        "Spearman's correlation of predicted and measured changes over the cuts of a run",
+        "",
+        cutting.ranks("loss_change"),
+    ),
+    Claim(
+        "changes of the gradient norm are ranked as predicted",
+        "E7, whatever the scale.",
+        "Spearman's correlation of predicted and measured changes over the cuts of a run",
+        "",
+        cutting.ranks("gradient_norm2_change"),
+    ),
+)
+CLAIMS: tuple[Claim, ...] = (*SPEEDS, *ENDS, *FIRST_ORDER, *LINK, *INCREASING, *PRESERVING, *FRAMEWORK)
 """In the order of the paper."""

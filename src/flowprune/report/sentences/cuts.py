@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowprune.report.shapes.cuts import Cut, Cuts, by_size, fit
-from flowprune.report.wording import figures, percent
+from flowprune.report.shapes.cuts import Cut, Cuts, by_size, fit, skill
+from flowprune.report.wording import FIRST, figures, percent
 
 
 def say(records: Cuts) -> str:
@@ -15,7 +15,8 @@ def say(records: Cuts) -> str:
     parts = [part for part in (loss, gradient) if part]
     if not parts:
         return "No cut changed anything that was measured."
-    return f"The first-order prediction ranks {' and '.join(parts)}.{_size(records.loss)}"
+    signs = _signs(records.loss, "the loss") + _signs(records.gradient, "‖g‖²")
+    return f"The first-order prediction ranks {' and '.join(parts)}.{signs}{_size(records.loss)}"
 
 
 def _rank(found: Sequence[Cut], what: str) -> str:
@@ -23,7 +24,25 @@ def _rank(found: Sequence[Cut], what: str) -> str:
     if known is None:
         return ""
     rank = "undefined" if known.rank is None else f"{known.rank:.2f}".replace("-", "−")
-    return f"{what} with a rank correlation of {rank} (n = {known.n} cuts, sign right in {percent(known.same_sign, 0)})"
+    return f"{what} with a rank correlation of {rank} (n = {known.n} cuts)"
+
+
+def _signs(found: Sequence[Cut], what: str) -> str:
+    """How often the sign is right, over all cuts and by measure, each beside a guess that knows nothing of the cut."""
+    if not found:
+        return ""
+    whole = skill([(cut.predicted, cut.measured) for cut in found])
+    by_name: dict[str, list[Cut]] = {}
+    for cut in sorted(found, key=lambda cut: FIRST.index(cut.config.measure) if cut.config.measure in FIRST else 9):
+        by_name.setdefault(cut.config.name, []).append(cut)
+    parts = [f"{name} {_beside(own)}" for name, own in by_name.items()]
+    each = f"; by measure, with that guess in brackets: {', '.join(parts)}" if len(parts) > 1 else ""
+    return f" Of {what}: {whole.words}{each}."
+
+
+def _beside(found: Sequence[Cut]) -> str:
+    own = skill([(cut.predicted, cut.measured) for cut in found])
+    return f"{percent(own.right, 0)} ({percent(own.base, 0)})"
 
 
 def _size(found: Sequence[Cut]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowprune.report.shapes.flow import Flow, Match, match
+from flowprune.report.shapes.flow import NEAR, Flow, Match, match
 from flowprune.report.wording import figures, percent
 
 
@@ -20,8 +20,9 @@ def say(records: Flow) -> str:
 def _part(found: Match, name: str) -> str:
     signs = "throughout" if found.same_sign == 1 else f"in {percent(found.same_sign)}"
     return (
-        f"{name} differ by {figures(100 * found.median_error, 2)} % in the median"
-        f" (95 % of them by less than {figures(100 * found.p95_error, 2)} %), the same sign {signs}"
+        f"{name} agree within {percent(NEAR, 0)} at {percent(found.near, 0)} of them (median error"
+        f" {figures(100 * found.median_error, 2)} %, 95 % below {figures(100 * found.p95_error, 2)} %), the same sign"
+        f" {signs}"
     )
 
 

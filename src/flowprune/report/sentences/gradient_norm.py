@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowprune.report.sentences.convergence import APART
-from flowprune.report.shapes.gradient_norm import INCREASE, PRESERVATION, GradientNorm, Track
-from flowprune.report.spread import Spread, distinct
-from flowprune.report.wording import accuracy, cut_in, figures, joined, signed
+from flowprune.report.sentences.paired import HOW, told
+from flowprune.report.shapes.gradient_norm import GradientNorm, Track
+from flowprune.report.spread import Spread
+from flowprune.report.wording import accuracy, cut_in, figures, joined
 
 
 def say(records: GradientNorm) -> str:
     """Where each variant ended, on test accuracy and train loss, and whether preservation did better."""
     pruned = [track for track in records.tracks if not track.variant.config.dense]
     parts = [part for part in (_accuracies(pruned), _losses(pruned)) if part]
-    return f"Cut in {cut_in(records.rounds)}, {'; '.join(parts)}.{_claim(pruned)}"
+    return f"Cut in {cut_in(records.rounds)}, {'; '.join(parts)}.{_claim(records)}"
 
 
 def _accuracies(tracks: Sequence[Track]) -> str:
@@ -33,22 +33,10 @@ def _loss(value: Spread) -> str:
     return figures(value.mean) + ("" if value.std is None else f" ± {figures(value.std, 2)}")
 
 
-def _claim(tracks: Sequence[Track]) -> str:
-    """Preservation against each increase, by final test accuracy."""
-    ends = [(track.variant, track.accuracy.last) for track in tracks if track.accuracy]
-    kept = [(each, value) for each, value in ends if each.config.measure == PRESERVATION]
-    raised = [(each, value) for each, value in ends if each.config.measure == INCREASE]
-    if not kept or not raised:
-        return ""
-    best = kept[0][1]
-    gaps = [(each.name, 100 * (best.mean - value.mean), distinct(best, value)) for each, value in raised]
-    told = [f"{signed(gap)} points against {name} ({APART[apart]})" for name, gap, apart in gaps]
-    words = f" Preservation ended {joined(told)}"
-    if all(apart and gap > 0 for _, gap, apart in gaps):
-        return f"{words}: preserving the gradient norm gave the better networks, as the founding paper reports."
-    if all(apart and gap < 0 for _, gap, apart in gaps):
-        return f"{words}: increasing it gave the better networks, against what the founding paper reports."
-    return f"{words}."
+def _claim(records: GradientNorm) -> str:
+    """Preservation against each increase, by final test accuracy, at every number of rounds."""
+    found = [f"against {name} {told(pairs)}" for name, pairs in records.pairs.items()]
+    return f" Preservation ended {'; '.join(found)}." if found else ""
 
 
 def caption(records: GradientNorm) -> str:
@@ -60,5 +48,5 @@ def caption(records: GradientNorm) -> str:
     return (
         f"Lines: means over seeds ({seeds}); {band}. Increase removes the units with the most negative Σθ·Hg (GraSP),"
         " preservation those with the smallest |Σθ·Hg|; T divides the logits while scoring, not while training. Train"
-        " loss: of the epoch's own batches, nats. Only the largest number of rounds is shown."
+        f" loss: of the epoch's own batches, nats. {HOW} Drawn: the largest number of rounds."
     )

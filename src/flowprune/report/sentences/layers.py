@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from flowprune.report.sentences.paired import HOW, told
 from flowprune.report.shapes.layers import Ends, Layer, Layers
 from flowprune.report.shapes.runs import Config
-from flowprune.report.spread import Spread, distinct
+from flowprune.report.spread import Spread
 from flowprune.report.wording import cut_in, percent
 
 INCREASE = "gradient_norm_increase"
+BEYOND = "What early layers lose beside the rest, less the most that any other measure takes of them"
 
 
 def say(records: Layers) -> str:
@@ -46,40 +46,26 @@ def _uneven(config: Config, own: tuple[Layer, ...]) -> str:
 def _early(records: Layers, rounds: int) -> str:
     """What gradient-norm increase left of the first third of the layers, beside what the other measures left of it."""
     found = {config: ends for config, ends in records.ends.items() if config.rounds == rounds}
-    others = [ends.early for config, ends in found.items() if config.measure != INCREASE]
-    parts = [_kept(config, ends, others) for config, ends in found.items() if config.measure == INCREASE]
-    if not parts or not others:
-        return " ".join(f"{part}." for part in parts)
-    low, high = (percent(value, 0) for value in (min(o.mean for o in others), max(o.mean for o in others)))
-    range_of = low if low == high else f"{low} to {high}"
-    return " ".join(f"{part}." for part in parts) + f" The other measures keep {range_of} of the first third."
+    others = [ends.early.mean for config, ends in found.items() if config.measure != INCREASE]
+    parts = [_kept(config, ends) for config, ends in found.items() if config.measure == INCREASE]
+    if not parts:
+        return ""
+    words = " ".join(f"{part}." for part in parts)
+    if not others:
+        return words
+    low, high = percent(min(others), 0), percent(max(others), 0)
+    words += f" The other measures keep {low if low == high else f'{low} to {high}'} of the first third."
+    beyond = [f"{name} {told(pairs)}" for name, pairs in records.pairs.items()]
+    return f"{words} {BEYOND}: {'; '.join(beyond)}." if beyond else words
 
 
-def _kept(config: Config, ends: Ends, others: Sequence[Spread]) -> str:
-    words = f"{config.name[0].upper()}{config.name[1:]} keeps {_share(ends.early)} of the first third of the layers"
-    return f"{words} and {_share(ends.rest)} of the rest{_verdict(ends.early, others)}"
+def _kept(config: Config, ends: Ends) -> str:
+    name = f"{config.name[0].upper()}{config.name[1:]}"
+    return f"{name} keeps {_share(ends.early)} of the first third of the layers and {_share(ends.rest)} of the rest"
 
 
 def _share(value: Spread) -> str:
     return f"{100 * value.mean:.0f}" + (" %" if value.std is None else f" ± {100 * value.std:.0f} %")
-
-
-def _verdict(own: Spread, others: Sequence[Spread]) -> str:
-    """Whether early layers lost more than under the other measures, as the founding paper has it."""
-    if not others:
-        return ""
-    fewer = [own.mean < other.mean for other in others]
-    clear = [distinct(own, other) for other in others]
-    if None in clear:
-        which = "" if len(others) == 1 else f"{'each' if all(fewer) else sum(fewer)} of "
-        below = f"less than {which}the {'other measure' if len(others) == 1 else f'{len(others)} other measures'}"
-        return f", {below}; with one seed the spread is unknown" if any(fewer) else ", no less than the other measures"
-    beyond = sum(less and bool(apart) for less, apart in zip(fewer, clear, strict=True))
-    if beyond == len(others):
-        return ": it cuts early layers more than every other measure, beyond the spread, as the founding paper reports"
-    if not beyond:
-        return ": it does not cut early layers more than the other measures beyond the spread"
-    return f": it cuts early layers more than {beyond} of the {len(others)} other measures, beyond the spread"
 
 
 def _floors(records: Layers) -> str:
@@ -98,6 +84,6 @@ def caption(records: Layers) -> str:
         "Units left after the last cut, of those the layer had; layers in the order of the network, input at the top."
         " Shaded: the first third of the layers; the shares kept of it and of the rest are means over layers."
         " Dashed: the share left of all layers together."
-        f" Marks: mean over seeds; {strokes}. “floor”: the least number of"
-        " units a layer may keep was reached in at least one run."
+        f" {HOW} Marks: mean over seeds; {strokes}. Ringed: the least number"
+        " of units a layer may keep was reached in at least one run."
     )

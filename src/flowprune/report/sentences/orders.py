@@ -27,15 +27,18 @@ def _temperature(records: Orders, temperature: float) -> str:
 
 def _sign(own: Sequence[Moment]) -> str:
     """Observation 4 wants θ·Hg to go with θ·g: what the trained moments say of it."""
-    trained = [m.spearman for m in own if m.epoch > 0 and m.spearman is not None]
-    if not trained:
-        return ""
-    clear = [value for value in trained if abs(value.mean) > (value.std or 0.0)]
-    if len(clear) == len(trained) and all(value.mean > 0 for value in clear):
-        return ", so the units with the most negative θ·Hg are those whose removal raises the loss"
-    if len(clear) == len(trained) and all(value.mean < 0 for value in clear):
-        return ", so the units with the most negative θ·Hg are those whose removal lowers the loss"
-    return ", without one sign throughout training"
+    trained = [m.interval for m in own if m.epoch > 0]
+    ends = [(each.low, each.high) for each in trained if each.low is not None and each.high is not None]
+    if not ends:
+        return "; with one seed no sign is told" if trained else ""
+    if all(low > 0 for low, _ in ends):
+        return (
+            ", so the units with the most negative θ·Hg are those whose removal raises the loss, as the paper reports"
+        )
+    if all(high < 0 for _, high in ends):
+        words = ", so the units with the most negative θ·Hg are those whose removal lowers the loss"
+        return f"{words}, against what the paper reports"
+    return ", without one sign throughout training (95 % intervals over seeds)"
 
 
 def moment(records: Orders, epoch: int) -> str:

@@ -29,7 +29,7 @@ def say(records: TrainingFlow) -> str:
     parts = [f"{NAMES[error.prediction]} {_percent(error.median)}{_sign(error)}" for error in records.errors]
     return (
         f"Typical error of the predicted change of ‖θ‖² over the optimizer's own steps ({moments} moments of {runs}):"
-        f" {', '.join(parts)}.{_verdict(records)}"
+        f" {', '.join(parts)}; the norm grew at {percent(records.rises, 0)} of them.{_verdict(records)}"
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from flowprune.report.reproduction.case import Case
+from flowprune.report.reproduction.outcomes import paired, speed
+from flowprune.report.reproduction.reading import LOSS, MAGNITUDE, Cell
 from flowprune.report.shapes.curves import Curve, curves, cut_epochs
 from flowprune.report.shapes.runs import Config, by_config, config, grouped
 from flowprune.report.spread import Spread, spread
@@ -37,11 +40,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Convergence:
-    """Both splits at one number of rounds; ``cuts``: after which epochs there was a cut, empty where unknown."""
+    """Both splits at one number of rounds.
+
+    Attributes:
+        cuts: After which epochs there was a cut; empty where unknown.
+        pairs: For each split, magnitude less loss preservation, seed by seed, at every number of rounds.
+    """
 
     rounds: int
     splits: tuple[Split, ...]
     cuts: tuple[int, ...]
+    pairs: dict[str, list[tuple[Cell, Case]]]
     notes: tuple[str, ...]
 
 
@@ -67,7 +76,8 @@ def convergence(rows: Sequence[Row]) -> Convergence | None:
             kept, lost = finite(shown, f"{name}_accuracy", "epoch")
             splits += _split(name, kept, after=max(cuts, default=0))
             notes += [note for note in lost if note not in notes]
-    return Convergence(rounds, tuple(splits), cuts, tuple(notes)) if splits else None
+    pairs = {split.name: paired(rows, (MAGNITUDE, LOSS), speed(f"{split.name}_accuracy")) for split in splits}
+    return Convergence(rounds, tuple(splits), cuts, pairs, tuple(notes)) if splits else None
 
 
 def _split(name: str, rows: Sequence[Row], *, after: int) -> list[Split]:

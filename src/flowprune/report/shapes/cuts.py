@@ -10,6 +10,7 @@ import numpy as np
 from flowprune.report.ranks import spearman
 from flowprune.report.shapes.runs import Config, config
 from flowprune.report.values import Row, finite, kind, number
+from flowprune.report.wording import percent
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,57 @@ def _read(rows: Sequence[Row], what: str) -> tuple[tuple[Cut, ...], tuple[str, .
 def _share(row: Row) -> float | None:
     before, after = number(row, "units_before"), number(row, "units_after")
     return 1 - after / before if before and after is not None else None
+
+
+Outcomes = Sequence[tuple[float, float]]
+"""A predicted change and the measured one, for each of several cuts."""
+
+
+@dataclass(frozen=True)
+class Skill:
+    """How often the predicted sign is right, beside how often it would be by always saying the same.
+
+    Attributes:
+        n: How many cuts.
+        right: The share of them whose sign was predicted.
+        rises: The share of measured changes above 0.
+        balanced: Balanced accuracy, the mean of the shares of rises and of falls that were predicted: one half for
+            every constant guess; None where all changes have one sign, which a constant guess gets right.
+    """
+
+    n: int
+    right: float
+    rises: float
+    balanced: float | None
+
+    @property
+    def base(self) -> float:
+        """The share that the better constant guess gets right."""
+        return max(self.rises, 1.0 - self.rises)
+
+    @property
+    def words(self) -> str:
+        """``"sign right in 73 % of 48 cuts, always saying “falls” in 85 %"``."""
+        guess = "rises" if self.rises >= 0.5 else "falls"
+        right, base = (percent(share, 0) for share in (self.right, self.base))
+        return f"sign right in {right} of {self.n} cuts, always saying “{guess}” in {base}"
+
+
+def skill(found: Outcomes) -> Skill:
+    """How well signs are predicted; there must be a cut.
+
+    Example:
+        >>> skill([(1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.0, -1.0)])     # "rises", whatever the cut
+        Skill(n=4, right=0.75, rises=0.75, balanced=0.5)
+        >>> skill([(1.0, 2.0)]).balanced is None
+        True
+    """
+    rises = [a > 0 for a, b in found if b > 0]
+    falls = [a <= 0 for a, b in found if b <= 0]
+    both = [sum(side) / len(side) for side in (rises, falls) if side]
+    right = (sum(rises) + sum(falls)) / len(found)
+    balanced = sum(both) / 2 if len(both) == 2 else None
+    return Skill(len(found), right, len(rises) / len(found), balanced)
 
 
 def fit(found: Sequence[Cut]) -> Fit | None:

@@ -24,9 +24,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Match:
-    """How well predictions match: quantiles of |predicted − measured| / |measured|, and equal signs."""
+    """How well predictions match: quantiles of |predicted − measured| / |measured|, and equal signs.
+
+    Attributes:
+        near: The share of them within :data:`NEAR`: errors have two sizes where some differences cross a kink.
+    """
 
     n: int
+    near: float
     median_error: float
     p95_error: float
     same_sign: float
@@ -86,10 +91,38 @@ def _tracks(rows: Sequence[Row]) -> tuple[Track, ...]:
 
 
 def _pairs(rows: Sequence[Row], key: str) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
-    kept, notes = finite(rows, key, f"measured_{key}")
+    found, notes = finite(rows, key, f"measured_{key}")
+    kept = [row for row in found if steady(row, key) is not False]
+    if len(kept) < len(found):
+        what = f"{len(found) - len(kept)} of {len(found)} measured values of the {key}"
+        notes = (*notes, f"{what} change where the step of their difference is halved: left out.")
     return tuple(
         Pair(config(r), whole(r, "epoch"), number(r, key) or 0.0, number(r, f"measured_{key}") or 0.0) for r in kept
     ), notes
+
+
+NEAR = 0.01
+"""A derivative is measured as predicted within this share of it."""
+STEADY = 0.01
+"""A difference is to be trusted where half its step gives the same within this share."""
+
+
+def steady(row: Row, key: str) -> bool | None:
+    """Whether a measured derivative stays where the step of its difference is halved; None where that was not tried.
+
+    Where a step crosses a kink of a ReLU network, the difference grows as the step shrinks.
+
+    Example:
+        >>> row = {"measured_acceleration": 2.0, "measured_acceleration_half_step": 4.0}
+        >>> steady(row, "acceleration"), steady({**row, "measured_acceleration_half_step": 2.01}, "acceleration")
+        (False, True)
+        >>> steady(row, "velocity") is None
+        True
+    """
+    whole_step, half_step = number(row, f"measured_{key}"), number(row, f"measured_{key}_half_step")
+    if whole_step is None or half_step is None:
+        return None
+    return abs(whole_step - half_step) <= STEADY * abs(half_step)
 
 
 def match(pairs: Sequence[Pair]) -> Match | None:
@@ -107,7 +140,8 @@ def match(pairs: Sequence[Pair]) -> Match | None:
     measured = np.asarray([pair.measured for pair in usable])
     errors = np.abs(predicted - measured) / np.abs(measured)
     same = float(np.mean(np.sign(predicted) == np.sign(measured)))
-    return Match(len(usable), float(np.median(errors)), float(np.quantile(errors, 0.95)), same)
+    near = float(np.mean(errors <= NEAR))
+    return Match(len(usable), near, float(np.median(errors)), float(np.quantile(errors, 0.95)), same)
 
 
 def means(pairs: Sequence[Pair]) -> dict[Config, tuple[tuple[int, float, float], ...]]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flowprune.report.reproduction.case import Case
+from flowprune.report.reproduction.outcomes import final, paired
+from flowprune.report.reproduction.reading import Cell, method
 from flowprune.report.shapes.curves import Curve, curves, cut_epochs
-from flowprune.report.shapes.runs import Config, by_config
+from flowprune.report.shapes.runs import TEMPERATURE, Config, by_config
 from flowprune.report.values import Row, finite, kind, number, recorded
 
 INCREASE, PRESERVATION = "gradient_norm_increase", "gradient_norm_preservation"
 MEASURES = (INCREASE, PRESERVATION)
-TEMPERATURE = "prune.temperature"
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,18 @@ class Track:
 
 @dataclass(frozen=True)
 class GradientNorm:
-    """The variants at one number of rounds, dense first; ``cuts``: after which epochs there was a cut."""
+    """The variants at one number of rounds, dense first.
+
+    Attributes:
+        cuts: After which epochs there was a cut.
+        pairs: Against each increase, by name: preservation less it in final test accuracy, seed by seed, at every
+            number of rounds.
+    """
 
     rounds: int
     tracks: tuple[Track, ...]
     cuts: tuple[int, ...]
+    pairs: dict[str, list[tuple[Cell, Case]]]
     notes: tuple[str, ...]
 
 
@@ -81,7 +90,17 @@ def gradient_norm(rows: Sequence[Row]) -> GradientNorm | None:
     if all(track.variant.config.dense for track in tracks):
         return None
     own_cuts = [row for row in rows if row.get("measure") in MEASURES]
-    return GradientNorm(rounds, tracks, cut_epochs(own_cuts).get(rounds, ()), tuple(dict.fromkeys((*lost, *also))))
+    own_epochs = cut_epochs(own_cuts).get(rounds, ())
+    return GradientNorm(rounds, tracks, own_epochs, _pairs(rows), tuple(dict.fromkeys((*lost, *also))))
+
+
+def _pairs(rows: Sequence[Row]) -> dict[str, list[tuple[Cell, Case]]]:
+    raised = sorted({method(row) for row in rows if row.get("measure") == INCREASE}, key=lambda m: m.temperature or 0.0)
+    kept = list({method(row) for row in rows if row.get("measure") == PRESERVATION})
+    if len(kept) != 1:
+        return {}
+    found = {each.name: paired(rows, (kept[0], each), final) for each in raised}
+    return {name: pairs for name, pairs in found.items() if pairs}
 
 
 def _curves(rows: Sequence[Row], key: str) -> tuple[dict[Config, Curve], tuple[str, ...]]:

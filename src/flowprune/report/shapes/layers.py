@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flowprune.report.reproduction.case import Case
+from flowprune.report.reproduction.profiles import beyond_others
+from flowprune.report.reproduction.reading import Cell
 from flowprune.report.shapes.depth import early, in_depth
 from flowprune.report.shapes.runs import Config, all_rounds, by_config, grouped
 from flowprune.report.spread import Spread, spread
@@ -39,12 +42,19 @@ class Ends:
 
 @dataclass(frozen=True)
 class Layers:
-    """Layers in the order of the network, for each configuration; ``ends`` is empty below three layers."""
+    """Layers in the order of the network, for each configuration.
+
+    Attributes:
+        ends: Empty below three layers.
+        pairs: By name of each gradient-norm increase: by how much it cuts early layers more than every other measure,
+            seed by seed, at every number of rounds.
+    """
 
     names: tuple[str, ...]
     units: dict[str, int]
     configs: dict[Config, tuple[Layer, ...]]
     ends: dict[Config, Ends]
+    pairs: dict[str, list[tuple[Cell, Case]]]
     notes: tuple[str, ...]
 
     @property
@@ -93,7 +103,8 @@ def layers(rows: Sequence[Row]) -> Layers | None:
     units = {text(row, "layer", "?"): whole(row, "units") for row in kept}
     groups = by_config(kept)
     ends = {name: found for name, own in groups.items() if (found := _ends(own, early(names))) is not None}
-    return Layers(names, units, {name: _layers(own, names) for name, own in groups.items()}, ends, notes)
+    configs = {name: _layers(own, names) for name, own in groups.items()}
+    return Layers(names, units, configs, ends, beyond_others(kept), notes)
 
 
 def _layers(rows: Sequence[Row], names: Sequence[str]) -> tuple[Layer, ...]:

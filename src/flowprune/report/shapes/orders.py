@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flowprune.core.interval import Interval, fisher_interval
 from flowprune.report.shapes.depth import early
 from flowprune.report.shapes.network import watched
 from flowprune.report.shapes.runs import grouped
@@ -26,7 +27,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Moment:
-    """One epoch at one temperature: points of one seed, correlations over all units with their spread over seeds."""
+    """One epoch at one temperature: points of one seed, correlations over all units with their spread over seeds.
+
+    ``interval``: of Spearman's correlation, 95 % over seeds by Fisher's z.
+    """
 
     epoch: int
     temperature: float
@@ -34,6 +38,7 @@ class Moment:
     units: int
     pearson: Spread | None
     spearman: Spread | None
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ def _moment(rows: Sequence[Row], seed: str) -> Moment:
         units=len(points),
         pearson=_spread(rows, "pearson"),
         spearman=_spread(rows, "spearman"),
+        interval=fisher_interval(numbers(rows, "spearman")),
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from flowprune.report.comparisons import DENSE
 from flowprune.report.values import Row, setting, text, whole
 from flowprune.report.wording import cut_in, ordered, plain
 
+TEMPERATURE = "prune.temperature"
 K = TypeVar("K")
 
 
@@ -31,8 +33,13 @@ class Config:
 
     @property
     def words(self) -> str:
-        """The other fields, each with its value; empty where runs differ in none."""
-        return ", ".join(f"{path}={value}" for path, value in self.setting)
+        """The other fields, each with its value; empty where runs differ in none.
+
+        Example:
+            >>> Config(1, "fisher", (("prune.temperature", "200.0"), ("train.batch", "32"))).words
+            'scored at T = 200, train.batch=32'
+        """
+        return setting_words(self.setting)
 
     @property
     def name(self) -> str:
@@ -57,6 +64,14 @@ class Config:
         return self.name if self.dense else f"{self.name} ({cut_in(self.rounds)})"
 
 
+def setting_words(fields: Iterable[tuple[str, str]]) -> str:
+    """Fields with their values, as a reader of tables wants them."""
+    return ", ".join(
+        f"scored at T = {value.removesuffix('.0')}" if path == TEMPERATURE else f"{path}={value}"
+        for path, value in fields
+    )
+
+
 def _short(path: str) -> str:
     last = path.rpartition(".")[2]
     return "T" if last == "temperature" else last
@@ -69,8 +84,14 @@ def config(row: Row) -> Config:
         >>> str(config({"measure": "biased_loss", "rounds": 5}))
         'biased loss (5 rounds)'
     """
-    measure = text(row, "measure", DENSE)
-    return Config(0 if measure == DENSE else whole(row, "rounds", 1), measure, setting(row))
+    stored = row.get("setting")
+    return _config(text(row, "measure", DENSE), whole(row, "rounds", 1), stored if isinstance(stored, str) else None)
+
+
+@lru_cache(maxsize=4096)
+def _config(measure: str, rounds: int, stored: str | None) -> Config:
+    """Many rows are of one configuration, and reading its setting takes time."""
+    return Config(0 if measure == DENSE else rounds, measure, setting({"setting": stored}))
 
 
 C = TypeVar("C")

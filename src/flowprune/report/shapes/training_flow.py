@@ -34,6 +34,7 @@ class TrainingFlow:
 
     Attributes:
         config: Whose ``measured`` and ``predicted`` are shown: the dense runs where there are any.
+        rises: The share of all moments at which the squared norm grew: what always saying "grows" gets right.
         steps: Over how many steps of the optimizer each change was followed; each number that occurs.
     """
 
@@ -41,6 +42,7 @@ class TrainingFlow:
     measured: Series
     predicted: dict[str, Series]
     errors: tuple[Error, ...]
+    rises: float
     runs: int
     steps: tuple[int, ...]
     notes: tuple[str, ...]
@@ -74,6 +76,7 @@ def training_flow(rows: Sequence[Row]) -> TrainingFlow | None:
         measured=measured,
         predicted=predicted,
         errors=errors,
+        rises=sum((number(row, "measured") or 0.0) > 0 for row in kept) / len(kept),
         runs=len({text(row, "run") for row in kept}),
         steps=tuple(sorted({int(value) for value in numbers(kept, "steps")})),
         notes=notes,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flowprune.report.comparisons import Comparison, comparisons
 from flowprune.report.needs import Needs
-from flowprune.report.results import verdict
+from flowprune.report.reproduction.case import BySeed, case, difference
 from flowprune.report.shapes.gradient_norm import INCREASE, MEASURES, PRESERVATION, Variant, variant
 from flowprune.report.shapes.runs import by_config
-from flowprune.report.spread import Spread, spread
+from flowprune.report.spread import spread
 from flowprune.report.tables.accuracy import removed
 from flowprune.report.tables.grid import MISSING, Cell, Grid, Table, accuracy_cell, seeds
-from flowprune.report.values import Row, kind, numbers, text
+from flowprune.report.values import Row, kind, number, text
+from flowprune.report.wording import signed
 
 TITLE = "Increasing against preserving the gradient norm: final test accuracy, %"
 Key = tuple[str, str, str, int]
@@ -30,15 +31,15 @@ def gradient_norm(rows: Sequence[Row]) -> Grid | None:
         >>> found = gradient_norm([increase, kept])
         >>> found.columns[4:], [str(cell) for cell in found.lines[0][4:]]
         (('increase, T = 200', 'preservation, T = 1', 'preservation − increase, T = 200'), \
-['50.00 (n = 1)', '60.00 (n = 1)', '+10.0 points (spread unknown)'])
+['50.00 (n = 1)', '60.00 (n = 1)', '+10.0 (one seed)'])
     """
-    found: dict[Key, dict[Column, Spread]] = {}
+    found: dict[Key, dict[Column, BySeed]] = {}
     for comparison in comparisons([row for row in kind(rows, "result") if text(row, "measure") in MEASURES]):
         _add(found, comparison)
     if not found:
         return None
     columns = sorted({column for values in found.values() for column in values})
-    values = [value for line in found.values() for value in line.values()]
+    values = [spread(own.values()) for line in found.values() for own in line.values()]
     most = max(value.n for value in values)
     raised = [column for column in columns if column[0] == 0]
     lines = tuple(_line(key, found[key], columns, raised, most) for key in sorted(found))
@@ -46,14 +47,14 @@ def gradient_norm(rows: Sequence[Row]) -> Grid | None:
     names = ("model", "data", "removed", "rounds", *(name for _, _, name in columns), *gaps)
     note = (
         f"Mean ± sample standard deviation of the test accuracy after the last epoch; {seeds(values)}. T divides the"
-        " logits while scoring. Differences in points; beyond the spread: more than √(s₁² + s₂²). –: no run."
+        " logits while scoring. Differences: points, between runs of one seed, with Student's 95 % interval. –: no run."
     )
     return Grid(TITLE, names, 4, lines, note)
 
 
-def _add(found: dict[Key, dict[Column, Spread]], comparison: Comparison) -> None:
+def _add(found: dict[Key, dict[Column, BySeed]], comparison: Comparison) -> None:
     for config, own in by_config(comparison.rows).items():
-        values = numbers(own, "test_accuracy_final")
+        values = {text(row, "seed"): v for row in own if (v := number(row, "test_accuracy_final")) is not None}
         if values:
             key = (
                 comparison.model,
@@ -61,7 +62,7 @@ def _add(found: dict[Key, dict[Column, Spread]], comparison: Comparison) -> None
                 removed(comparison.sparsity, comparison.granularity),
                 config.rounds,
             )
-            found.setdefault(key, {})[_column(variant(config, own))] = spread(values)
+            found.setdefault(key, {})[_column(variant(config, own))] = values
 
 
 def _column(each: Variant) -> Column:
@@ -69,20 +70,25 @@ def _column(each: Variant) -> Column:
 
 
 def _line(
-    key: Key, values: dict[Column, Spread], columns: Sequence[Column], raised: Sequence[Column], most: int
+    key: Key, values: Mapping[Column, BySeed], columns: Sequence[Column], raised: Sequence[Column], most: int
 ) -> tuple[Cell, ...]:
     model, dataset, share, rounds = key
     kept = next((values[column] for column in columns if column[0] == 1 and column in values), None)
-    cells = [accuracy_cell(values.get(column), most=most) for column in columns]
+    spreads = {column: spread(own.values()) for column, own in values.items()}
+    cells = [accuracy_cell(spreads.get(column), most=most) for column in columns]
     gaps = [_gap(kept, values.get(column)) for column in raised]
     return (Cell(model), Cell(dataset), Cell(share), Cell(str(rounds)), *cells, *gaps)
 
 
-def _gap(kept: Spread | None, raised: Spread | None) -> Cell:
-    if kept is None or raised is None:
+def _gap(kept: BySeed | None, raised: BySeed | None) -> Cell:
+    found = case("", difference(kept or {}, raised or {}))
+    if found is None:
         return Cell(MISSING)
-    main, _, small = verdict(kept, raised).partition(", ")
-    return Cell(main, small.removesuffix(" (n = 1)"))
+    mean, low, high, _ = found.interval
+    main = signed(100 * (mean or 0.0))
+    if low is None or high is None:
+        return Cell(main, "one seed")
+    return Cell(main, " to ".join(signed(100 * end).removeprefix("+") for end in (low, high)))
 
 
 NEEDS = Needs("result", "prune.measure", "--study lubana2021_small", measures=(INCREASE, PRESERVATION))
