@@ -86,6 +86,25 @@ def test_a_smaller_decoder_goes_on_with_its_cache(name):
         torch.testing.assert_close(cached[:, -1], small(**x).logits[:, -1], rtol=1e-4, atol=1e-5)
 
 
+def test_a_configuration_follows_where_all_layers_agree():
+    """The saved configuration then builds a model into which the smaller one's weights load."""
+    model, x = built("LlamaForCausalLM")
+    scores = fp.score("magnitude", fp.gather(model, None, (), needs=()), fp.Channels(example_inputs=x))
+    small = fp.remove(model, fp.select(scores, 0.5, scope="local"), example_inputs=x)
+    config = small.config
+    assert (config.num_attention_heads, config.num_key_value_heads, config.intermediate_size) == (4, 2, 24)
+    assert (model.config.num_attention_heads, model.config.num_key_value_heads) == (8, 4)
+    again = type(model)(config)
+    again.load_state_dict(small.state_dict())
+    torch.testing.assert_close(again.eval()(**x).logits, small(**x).logits)
+    uneven = {name: torch.arange(score.numel()) < 2 + index % 2 for index, (name, score) in enumerate(scores.items())}
+    differing = fp.remove(model, fp.Masks(uneven, layout=scores.layout), example_inputs=x)
+    assert differing.config.num_key_value_heads == 2
+    uneven["model.layers.1.self_attn.q_proj.weight"][3] = True
+    differing = fp.remove(model, fp.Masks(uneven, layout=scores.layout), example_inputs=x)
+    assert differing.config.num_key_value_heads == 4
+
+
 def test_attributes_of_gpt2_follow_each_layer_for_itself():
     model, x = built("GPT2LMHeadModel")
     groups = trace(model, x).groups

@@ -69,12 +69,11 @@ FIXES: tuple[tuple[type[nn.Module], Callable[[Any], None]], ...] = (
 """The first row whose type fits."""
 
 
-def new_sizes(
-    model: nn.Module, layout: Layout, removed: dict[tuple[str, int], Tensor]
-) -> list[tuple[nn.Module, str, int]]:
-    """What the attributes that count channels will be: a module, its attribute, and the number.
+def new_sizes(model: nn.Module, layout: Layout, removed: dict[tuple[str, int], Tensor]) -> list[tuple[Any, str, int]]:
+    """What the attributes that count channels will be: an object, its attribute, and the number.
 
-    The sizes are taken out of ``removed``, of which tensors are left.
+    A configuration that several layers share follows where all of them would have the same number in it, and stays as
+    it is where they differ. The sizes are taken out of ``removed``, of which tensors are left.
 
     Args:
         model: Is not changed.
@@ -85,21 +84,24 @@ def new_sizes(
         PruningError: the model has no such attribute, or it counts fewer than are to go.
     """
     names = {member.name for group in layout.values() for member in group.members if member.role == "size"}
-    found: dict[tuple[int, str], tuple[nn.Module, str, int]] = {}
+    found: dict[tuple[int, str], tuple[Any, str, set[int]]] = {}
     for name in names:
-        gone = removed.pop((name, 0), None)
-        if gone is None:
-            continue
+        gone = removed.pop((name, 0), ())
         path, _, attribute = name.rpartition(".")
-        try:
-            module = model.get_submodule(path)
-            size: Any = getattr(module, attribute)
-        except AttributeError:
-            module, size = model, None
+        owner = _owner(model, path)
+        size: Any = getattr(owner, attribute, None)
         if not isinstance(size, int) or size <= len(gone):
             raise PruningError(
                 f"cut_(layout=) must be the layout of this model; it counts {name!r}, which is {size} here. "
                 "Trace the model again."
             )
-        found[id(module), attribute] = (module, attribute, size - len(gone))
-    return list(found.values())
+        found.setdefault((id(owner), attribute), (owner, attribute, set()))[2].add(size - len(gone))
+    return [(owner, attribute, sizes.pop()) for owner, attribute, sizes in found.values() if len(sizes) == 1]
+
+
+def _owner(model: nn.Module, path: str) -> Any:
+    """What is found at a path of attributes; None where there is none."""
+    owner: Any = model
+    for name in path.split(".") if path else ():
+        owner = getattr(owner, name, None)
+    return owner

@@ -78,8 +78,8 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
     sizes = new_sizes(model, groups, gone)
     kept = {name: tuple(axes.items()) for name, axes in _kept(gone, _tensors(model)).items()}
     plan = keep_(model, kept)
-    for module, attribute, size in sizes:
-        setattr(module, attribute, size)
+    for owner, attribute, size in sizes:
+        setattr(owner, attribute, size)
     if kept:
         units = {name: (int(mask.sum()), groups[name].size) for name, mask in masks.items()}
         plan.removal = Removal(kept, before.settings(model), units, _zeroed(groups, masks, kept))

@@ -27,8 +27,8 @@ TOLD: Final[dict[str, Kind]] = {
     "nhead": "heads",
     "heads": "heads",
     "all_head_size": "heads",
-    "attention_width": "heads",
     "intermediate_size": "channels",
+    "n_inner": "channels",
     "hidden_features": "channels",
     "ffn_dim": "channels",
     "mlp_dim": "channels",
@@ -103,14 +103,17 @@ def module_paths(node: Node) -> list[str]:
 
 
 def _matching(model: nn.Module, path: str, sizes: Collection[int]) -> Iterator[tuple[Attribute, int]]:
-    """The whole numbers among a module's attributes that are one of these sizes."""
+    """The whole numbers among a module's attributes, and its configuration's, that are one of these sizes."""
     try:
         module = model.get_submodule(path)
     except AttributeError:
         return
-    for name, value in vars(module).items():
-        if type(value) is int and value > 1 and value in sizes:
-            yield (path, name), value
+    config = vars(module).get("config")
+    inside = f"{path}.config" if path else "config"
+    for where, owner in ((path, module), (inside, config)):
+        for name, value in vars(owner).items() if hasattr(owner, "__dict__") else ():
+            if type(value) is int and value > 1 and value in sizes:
+                yield (where, name), value
 
 
 def told(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, layout: Layout) -> Sizes:
