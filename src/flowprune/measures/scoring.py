@@ -132,7 +132,7 @@ def _names(measure: Measure, granularity: Granularity, layout: Layout | None, si
 
 def _only(signals: Signals, names: list[str]) -> Signals:
     wanted = set(names)
-    fields = ("params", "gradient", "hessian_gradient", "curvature", "fisher", "minibatch_fisher")
+    fields = ("params", "gradient", "hessian_gradient", "curvature", "fisher", "minibatch_fisher", "masks")
     changes: dict[str, Any] = {}
     for field in fields:
         value: Mapping[str, Tensor] | None = getattr(signals, field)
