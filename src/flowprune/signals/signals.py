@@ -37,8 +37,8 @@ class Signals:
         loss: Mean loss over all gathered examples.
         samples: How many examples that was.
         mode: The mode the model ran in.
-        masks: What masks held at zero on the model when it was gathered, of the parameters that had any: boolean, True =
-            kept. Derivatives are zero where it is False: such an entry does not train.
+        masks: What held on the model when it was gathered, of the parameters that are masked: boolean, True = kept.
+            Where it is False, derivatives are zero: such an entry does not train.
         prunable: Names that may be scored; ``None`` (built by hand) means all.
         fingerprint: Of the model's parameter names and shapes.
         model: The model, for tracing; it is not copied.
