@@ -53,7 +53,7 @@ def score(
         granularity: ``fp.Weights()`` (the default) or ``fp.Channels(example_inputs=x)``.
         reduce: Another reducer than the measure's: sum, sum_abs, abs_sum or l2.
         normalise: What the scores of a layer are divided by before layers are compared: none, mean (absolute score of
-            the layer) or fan_in (its square root).
+            its live units) or fan_in (the square root of a unit's live weights).
         options: Options of the measure, e.g. ``seed`` of random, ``initial`` of biased_loss.
 
     Raises:
@@ -84,7 +84,7 @@ def score(
         _refuse_missing(chosen, names, contributions)
     require_finite(f"score({chosen.name!r}): contributions", contributions)
     scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce)
-    scores = normalised(scores, normalise, signals.params, layout)
+    scores = normalised(scores, normalise, signals.params, layout, signals.masks)
     require_finite(f"score({chosen.name!r})", scores)
     return Scores(scores, layout=layout, fingerprint=signals.fingerprint)
 
