@@ -52,6 +52,9 @@ def observations(
     | 4 | change of the loss: cut by increase of the gradient norm, minus as many of each layer at random |
     | 5 | training loss over the first S steps: cut by increase of the gradient norm, minus by its preservation |
 
+    2 is over the units that the flow moves at all in training: a filter before a norm over the batch is scale-invariant
+    there, Σ θ·g = 0, and only the size of the steps makes its norm grow. Where all are, there is no verdict.
+
     3 is of one moment: that the two agree more as training goes on takes a call for each of two checkpoints.
 
     Each is taken once per seed, both sides from the same start, batches, order and dropout; the verdict is Student's
@@ -131,7 +134,8 @@ def judge(claim: Claim, probes: Sequence[Probe], *, confidence: float = 0.95) ->
     lost = len(probes) - interval.n
     found = verdict(interval, lost=lost)
     details = _means([claim.details(each) for each in probes])
-    said = list(_advice(claim, found, interval, diverged=diverged, lost=lost))
+    moot = claim.moot(details)
+    said = [moot] if moot else list(_advice(claim, found, interval, diverged=diverged, lost=lost))
     if interval.mean is not None:
         said.append(claim.remark(interval.mean, details))
     return Observation(

@@ -82,7 +82,7 @@ def observations_table(found: Observations) -> None:
     )
     table = grid(title, "statistic (> 0: holds)", "value", f"{found.confidence:.0%} interval", "n", "verdict")
     for each in found:
-        value = "not finite" if each.value is None else f"{each.value:.3g}"
+        value = "none" if each.value is None else f"{each.value:.3g}"
         words = f"{each.number} {each.statistic}"
         table.add_row(words, value, each.interval.replace("[", r"\["), str(each.n), each.verdict or "none")
     wide().print(table)
