@@ -83,7 +83,7 @@ def plain(norm: type[nn.Module] | None) -> nn.Sequential:
 
 @pytest.mark.parametrize("epochs", [0, 3])
 def test_2_is_not_said_to_hold_of_filters_whose_norm_the_flow_leaves_alone(digits, epochs) -> None:
-    """Before a batch norm Σ θ·g is zero in training: norms grow by the step's size, and sizes correlate all the same."""
+    """Before a batch norm Σ θ·g is zero in training; norms grow by the size of steps, and still correlate."""
     found = second(network(digits, epochs), digits)
     assert found.verdict is None
     assert found.value is None

@@ -111,9 +111,9 @@ def _moot_2(details: Mapping[str, float]) -> str | None:
         return None
     return (
         "Every unit is scale-invariant in training, as filters before a batch norm are: Σ θ·g is zero there, so that "
-        "the flow moves no unit's norm, and norms grow by the size of the steps alone. Importance, taken with running statistics, is no "
-        "speed of theirs: choose loss preservation for the loss it keeps, not for dynamics. Its size and theirs "
-        f"correlate at {details['spearman_all_units']:.2f}, which E3 does not explain: with signs it is "
+        "the flow moves no unit's norm, and norms grow by the size of the steps alone. Importance, taken with running "
+        "statistics, is not their speed: choose loss preservation for the loss it keeps, not for dynamics. The two "
+        f"correlate at {details['spearman_all_units']:.2f} in size, which E3 does not explain: with its sign it gives "
         f"{details['spearman_signed']:.2f}."
     )
 
