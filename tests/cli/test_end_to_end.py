@@ -137,6 +137,23 @@ def test_analyse_observations(tmp_path, granularity):
         assert row["advice"] in said
 
 
+def test_analyse_observations_takes_how_the_model_is_trained_and_scored(tmp_path):
+    out = tmp_path / "observations.json"
+    options = ("--dataset", "gaussians", "--samples", 64, "--seeds", 2, "--steps", 2, "--sparsity", 0.3)
+    tried = ("--momentum", 0.5, "--weight-decay", 0.01, "--residual", "inner", "--scoring-temperature", "published")
+    call("analyse", "observations", *options, *tried, "--out", out)
+    rows = json.loads(out.read_text())
+    setting = ("momentum", "weight_decay", "residual", "scoring_temperature")
+    assert {tuple(row[name] for name in setting) for row in rows} == {(0.5, 0.01, "inner", "published")}
+    call("analyse", "observations", *options, "--out", out)
+    plain = json.loads(out.read_text())
+    assert plain[0]["scoring_temperature"] is None
+    assert plain[3]["detail_change_gradient_norm_increase"] != rows[3]["detail_change_gradient_norm_increase"]
+    call("analyse", "observations", *options, "--scoring-temperature", 200, "--out", out)
+    assert {row["scoring_temperature"] for row in json.loads(out.read_text())} == {"200"}
+    call("analyse", "flow", "--dataset", "gaussians", "--samples", 32, "--residual", "masked")
+
+
 def test_analyse_observations_of_one_seed_gives_no_verdict():
     options = ("--dataset", "gaussians", "--samples", 20, "--granularity", "weights")
     said = call("analyse", "observations", *options, "--seeds", 1, "--steps", 1)

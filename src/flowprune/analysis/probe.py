@@ -36,6 +36,8 @@ MEASURES = {
 """Name here -> measure and reducer; the last two are |Σ θ·g|, what E6 speaks of, and Σ θ·g."""
 TRAINED = ("magnitude", "loss_preservation", "gradient_norm_increase", "gradient_norm_preservation")
 """The cuts after which the model is trained for a while."""
+SCORED = tuple(name for name in TRAINED if name != "magnitude")
+"""Those of them that read signals, which may be taken of another objective than the training's."""
 RANDOM_CUTS = 5
 """Random cuts whose mean is the control: a forward pass each."""
 
@@ -137,15 +139,19 @@ def settled(granularity: Granularity, signals: Signals) -> Granularity:
     return granularity if layout is None else Settled(granularity.name, layout)
 
 
-def probe(trial: Trial, signals: Signals, units: Granularity) -> Probe:
+def probe(
+    trial: Trial, signals: Signals, units: Granularity, *, scored_with: Mapping[str, Signals] | None = None
+) -> Probe:
     """Score once by every measure, cut copies of the model, and train them for a while.
 
     Args:
         trial: The task.
         signals: Of ``trial.model`` on ``trial.scored``, with gradient and Hessian·gradient.
         units: A settled granularity.
+        scored_with: Signals of another objective, by a name of ``SCORED``.
     """
-    scores = {name: score(measure, signals, units, reduce=how) for name, (measure, how) in MEASURES.items()}
+    own = scored_with or {}
+    scores = {n: score(measure, own.get(n, signals), units, reduce=how) for n, (measure, how) in MEASURES.items()}
     alive = live_units(trial.model, signals, scores["magnitude"])
     masks = {name: cut(scores[name], trial.sparsity, alive) for name in (*TRAINED, "signed_first_order")}
     before = signals.loss or 0.0

@@ -5,8 +5,8 @@ the stem write to the same channels. Removing such a channel means removing it f
 (``"coupled"``). One may leave these channels alone (``"inner"``), or zero the filters of single branches, where
 nothing becomes smaller (``"masked"``, as the founding paper does on its ResNet-56).
 
-The stem writes to the first stream too, so ``"masked"`` offers its filters with the others, 16 of them in ResNet-56. The
-paper leaves it whole: for its procedure protect the stem, ``protect=("stem.weight",)``.
+The stem writes to the first stream too, so ``"masked"`` offers its filters with the others, 16 of them in ResNet-56.
+The paper leaves it whole: for its procedure protect the stem, ``protect=("stem.weight",)``.
 """
 
 from __future__ import annotations
