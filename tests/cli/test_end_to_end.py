@@ -137,6 +137,23 @@ def test_analyse_observations(tmp_path, granularity):
         assert row["advice"] in said
 
 
+@pytest.mark.parametrize("command", [("score",), ("analyse", "flow"), ("analyse", "observations", "--seeds", 1)])
+def test_samples_that_are_more_than_there_are_are_told(command):
+    options = ("--dataset", "gaussians", "--granularity", "weights")
+    there = len(fp.data.build("gaussians").train)
+    said = f"--samples {there + 1} is more than the {there} training images: all of them are taken."
+    assert said in call(*command, *options, "--samples", there + 1)
+    assert "all of them are taken" not in call(*command, *options, "--samples", 16)
+
+
+def test_analyse_observations_tells_that_it_draws_less_than_twice_the_samples():
+    options = ("--dataset", "gaussians", "--granularity", "weights", "--seeds", 1, "--steps", 1)
+    there = len(fp.data.build("gaussians").train)
+    said = f"Each seed takes all {there // 2 * 2} of the {there} training images"
+    assert said in call("analyse", "observations", *options, "--samples", there - 1)
+    assert "Each seed takes all" not in call("analyse", "observations", *options, "--samples", there // 2)
+
+
 def test_analyse_observations_takes_how_the_model_is_trained_and_scored(tmp_path):
     out = tmp_path / "observations.json"
     options = ("--dataset", "gaussians", "--samples", 64, "--seeds", 2, "--steps", 2, "--sparsity", 0.3)

@@ -83,6 +83,25 @@ def test_a_short_class_is_taken_whole_where_that_is_asked_for():
         assert len(build(override(TINY, changes)).scoring(1).labels) < 400
 
 
+def test_samples_that_are_more_than_there_are_are_told_in_one_line_each(tmp_path):
+    told = []
+    changes = {"train.epochs": "2ep", "prune.samples": 500, "record.flow": 2, "record.flow_samples": 600}
+    run(override(TINY, changes), tmp_path, listen=told.append)
+    notes = [event.text for event in told if event.kind == "note"]
+    there = len(build(TINY).dataset.train)
+    assert notes == [
+        f"prune.samples = 500 is more than the {there} training images: all of them are taken.",
+        f"record.flow_samples = 600 is more than the {there} training images: all of them are taken.",
+    ]
+    told.clear()
+    run(
+        override(TINY, {"seed": 1, "record.flow_samples": 600, "record.track.samples": 700}),
+        tmp_path,
+        listen=told.append,
+    )
+    assert [event.text for event in told if event.kind == "note"] == []  # neither is looked at in this run
+
+
 def test_a_sweep_refuses_before_it_starts(tmp_path):
     with pytest.raises(ValueError, match="cores"):
         sweep([TINY, override(TINY, {"threads": 4000})], tmp_path / "runs", target="tests.experiments.pretend:none")

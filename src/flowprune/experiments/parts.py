@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -143,6 +143,23 @@ def scoring_batches(spec: Spec, dataset: ImageSet, turn: int) -> Batches:
     return data.scoring_batches(
         dataset, samples, seed=seed, augment=cut.augmented, class_balanced=True, short=cut.short
     )
+
+
+def cut_short(spec: Spec, dataset: ImageSet) -> Iterator[str]:
+    """A line for each number of samples that the run has use for and that the training split does not have.
+
+    A class that is short is another matter: it is refused, or warned of (``prune.short``).
+    """
+    cut, record = spec.prune, spec.record
+    used = {
+        "prune.samples": cut.samples if cut is not None and not cut.balanced else 0,
+        "record.flow_samples": record.flow_samples if record.flow != "none" else 0,
+        "record.track.samples": record.track.samples if record.track.every != "none" or record.scatter.epochs else 0,
+    }
+    there = len(dataset.train)
+    for field, samples in used.items():
+        if samples > there:
+            yield f"{field} = {samples} is more than the {there} training images: all of them are taken."
 
 
 def _require_of_each_class(dataset: ImageSet, samples: int) -> None:

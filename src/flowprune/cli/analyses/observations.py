@@ -47,6 +47,7 @@ def observations(  # noqa: PLR0913, each argument is an option of the command
     training = analysis.ShortTraining(steps, learning_rate, momentum, weight_decay)
     scored_with = _scored_with(scoring_temperature)
     subject = prepare()
+    _tell_of_overlap(subject)
     found = analysis.observations(
         subject.model,
         subject.objective,
@@ -79,6 +80,13 @@ def _scored_with(temperature: str | None) -> dict[str, Loss]:
     except ValueError:
         raise invalid("--scoring-temperature", "a number above 0, or published", temperature) from None
     return dict.fromkeys(SCORED, cross_entropy(temperature=value))
+
+
+def _tell_of_overlap(subject: Subject) -> None:
+    wanted, there = len(subject.batches.labels), len(subject.dataset.train)
+    if 2 * wanted > there:
+        said = f"Each seed takes all {there // 2 * 2} of the {there} training images, where twice {wanted} are wanted"
+        typer.echo(f"{said}: seeds differ in how these are dealt alone, and the intervals are narrow.", err=True)
 
 
 def _sample(subject: Subject, seed: int) -> Batches:
