@@ -37,9 +37,11 @@ def grid(title: str, *columns: str) -> Table:
 
 def scores_table(measure: str, scores: Mapping[str, Tensor]) -> None:
     """Units, least, mean and greatest score of each layer."""
+    from flowprune.core.tensors import wide
+
     table = grid(f"{measure}: scores (larger = keep)", "layer", "units", "least", "mean", "greatest")
     for name, value in scores.items():
-        numbers = (value.min(), value.double().mean(), value.max())
+        numbers = (value.min(), wide(value).mean(), value.max())
         table.add_row(name, f"{value.numel():,}", *(f"{float(number):.4g}" for number in numbers))
     Console().print(table)
 
