@@ -41,7 +41,7 @@ def measured_flow(
     Each way is one step of the midpoint rule, so the differences err by O(h²) alone where the loss is smooth:
     three gradients in all. ReLU kinks inside the step show up as disagreement with E4, which knows the Hessian
     between the kinks alone: the longer the step, the more of them it crosses. The model is copied in float64;
-    norms are summed in float64.
+    norms are summed in float64. What masks hold at zero on the model stays there: it is no part of the flow.
 
     Args:
         model: Left as found.

@@ -147,8 +147,10 @@ class Pruner:
                 without signals, or a look at an event that reads no mask.
 
         Raises:
-            PruningError: a check failed, or a layer would be emptied.
-            ValueError: no batches, or a loss or scores that are not finite.
+            PruningError: a check failed, or a layer would be emptied; at the first call also a last target that floors
+                and protection do not leave, see :meth:`require_feasible`.
+            ValueError: no batches, or a loss or scores that are not finite; at the first call also more rounds than
+                units, or a pattern of protection that fits no layer.
         """
         self._way.verify()
         self._check_optimizer()
