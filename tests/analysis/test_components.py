@@ -12,6 +12,7 @@ import flowprune as fp
 from flowprune.analysis import COMPONENT_METRICS, ComponentImportance
 from flowprune.analysis.components.assign import UNCOVERED, assign
 from flowprune.train import every, fit
+from flowprune.train.loss_scale import LossScale
 from tests.analysis.components import LAPLACE, PARTS, autoencoder, backward, reconstruction, tracked, under
 
 LIVE = [name for name in COMPONENT_METRICS if COMPONENT_METRICS[name].of_live is not None]
@@ -336,3 +337,50 @@ def test_a_checkpoint_of_other_options_or_another_model_is_refused() -> None:
     tensors = {name: value for name, value in tracker.tensors().items() if "gain" not in name}
     with pytest.raises(ValueError, match="of this model's parameters"):
         fresh.resume(tensors, tracker.numbers())
+
+
+# --- steps that are skipped -----------------------------------------------------------------------------------------
+
+
+def test_a_step_that_loss_scaling_skips_is_no_update() -> None:
+    """At an overflow the scale takes the gradients away before the step: there is nothing to take in."""
+    loss, good = fp.objectives.mean_squared_error(), reconstruction(1)[0]
+    sums = []
+    for overflows in (False, True):
+        model = autoencoder()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # the same gradient at every step
+        scale = LossScale(optimizer)
+        tracker = ComponentImportance(model, components=PARTS)
+        with tracker.watch(optimizer):
+            for factor in (1.0, 1e38, 1.0) if overflows else (1.0, 1.0):
+                optimizer.zero_grad()
+                (scale(loss(model, good)) * factor).backward()
+                optimizer.step()
+        told = tracker.record()
+        assert told.updates == 2
+        assert scale.scale == (2.0**15 if overflows else 2.0**16)
+        sums.append(told.values["encoder"].sum)
+    assert sums[0] == pytest.approx(sums[1], rel=1e-6)
+
+
+def test_an_update_without_gradients_by_hand_is_still_refused() -> None:
+    with pytest.raises(ValueError, match="while there are gradients"):
+        ComponentImportance(autoencoder(), components=PARTS).update()
+
+
+def test_after_gradients_that_were_not_finite_the_next_records_are_sound() -> None:
+    model, (good, *_) = autoencoder(), reconstruction()
+    tracker = ComponentImportance(model, components=PARTS)
+    backward(model, good)
+    tracker.update()
+    first = tracker.record()
+    model.gain.grad[0] = torch.inf
+    tracker.update()
+    with pytest.raises(ValueError, match="finite"):
+        tracker.record()
+    assert tracker.records == (first,)
+    with pytest.raises(fp.PruningError, match="must follow an update"):  # what was refused is gone
+        tracker.record()
+    backward(model, good)
+    tracker.update()
+    assert tracker.record().updates == 1

@@ -331,3 +331,28 @@ def test_bad_arguments_are_refused(options, said) -> None:
 def test_a_short_training_refuses_what_is_no_training(field, value) -> None:
     with pytest.raises(ValueError, match=rf"ShortTraining\({field}=\)"):
         ShortTraining(**{field: value})
+
+
+# scored otherwise than trained
+
+
+def test_a_measure_may_be_scored_with_another_objective_than_it_is_trained_with() -> None:
+    """θ·(Hg) = h²θ² is 4 and 1.21, so the second weight goes; scored with h = 41.1 for it, the first does."""
+    model = Quadratic((2.0, 1.0), (0.0, 0.0), (1.0, 1.1))
+
+    def steep(forward, batch):
+        return forward(batch[0]).mean() + 20.0 * model.weight[0, 1].square()
+
+    plain = numbered(model, 4)
+    named = ("change_gradient_norm_increase", "change_lowest_signed_first_order")
+    found = numbered(model, 4, scored_with={"gradient_norm_increase": steep})
+    assert [plain.details[name] for name in named] == pytest.approx([-0.55, -0.55])  # the weight at 1: ½ 1.1
+    assert [found.details[name] for name in named] == pytest.approx([-2.0, -0.55])  # the weight at 2, but for θ·g
+    preserved = numbered(model, 5, scored_with={"gradient_norm_increase": steep}).details
+    assert preserved["change_gradient_norm_preservation"] == pytest.approx(-0.55)
+
+
+@pytest.mark.parametrize("given", [{"magnitude": itself}, {"grasp": itself}, {"loss_preservation": 200.0}, itself])
+def test_what_cannot_be_scored_otherwise_is_refused(given) -> None:
+    with pytest.raises(ValueError, match=r"observations\(scored_with=\)"):
+        look(Quadratic((2.0, 1.0), (0.0, 0.0)), scored_with=given)

@@ -49,9 +49,12 @@ def test_on_digits_every_observation_is_reported(digits, epochs, granularity) ->
     rows = found.to_rows()
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
     for each, row in zip(found, rows, strict=True):
-        assert each.n == 2
-        assert each.low <= each.value <= each.high
-        assert each.verdict in ("holds", "does not hold", "undecided")
+        if each.number == 2 and granularity == "channels":  # all filters stand before a batch norm
+            assert (each.n, each.value, each.verdict) == (0, None, None)
+        else:
+            assert each.n == 2
+            assert each.low <= each.value <= each.high
+            assert each.verdict in ("holds", "does not hold", "undecided")
         assert all(map(math.isfinite, each.details.values()))
         assert row["kind"] == "observation"
         assert (row["value"], row["granularity"], row["steps"]) == (each.value, granularity, 4)
@@ -61,6 +64,65 @@ def test_on_digits_every_observation_is_reported(digits, epochs, granularity) ->
     assert found.units == (
         40 if granularity == "channels" else sum(p.numel() for p in model.parameters() if p.ndim > 1)
     )
+
+
+def second(model, digits, **options):
+    given = {"granularity": units(digits, "channels"), "seeds": 3, "training": ShortTraining(steps=20)} | options
+    found = observations(model, fp.objectives.cross_entropy(), sampler(digits, 256), **given)
+    return found.observations[1]
+
+
+def plain(norm: type[nn.Module] | None) -> nn.Sequential:
+    """Two convolutions, with norms behind both, behind the first alone, or behind none."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 12, 3, bias=False), nn.ReLU(), nn.Conv2d(12, 12, 3, bias=False), nn.ReLU()]
+    if norm is not None:
+        layers[1:1] = [norm(12)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(12 * 16, 10))
+
+
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_2_is_not_said_to_hold_of_filters_whose_norm_the_flow_leaves_alone(digits, epochs) -> None:
+    """Before a batch norm Σ θ·g is zero in training; norms grow by the size of steps, and still correlate."""
+    found = second(network(digits, epochs), digits)
+    assert found.verdict is None
+    assert found.value is None
+    assert found.details["scale_invariant"] == 1.0
+    assert math.isfinite(found.details["spearman_all_units"])
+    assert math.isfinite(found.details["spearman_signed"])
+    assert "batch" in found.advice
+    assert "no finite number" not in found.advice
+
+
+def test_2_speaks_of_a_model_without_norms_and_the_sign_agrees(digits) -> None:
+    images = digits.inputs("train")[:64], digits.train.labels[:64]
+    found = observations(
+        plain(None),
+        fp.objectives.cross_entropy(),
+        lambda seed: [images, images],  # trained on what was scored, in one small step: E3 itself
+        granularity=units(digits, "channels"),
+        seeds=2,
+        training=ShortTraining(steps=1, learning_rate=1e-3, momentum=0.0),
+    ).observations[1]
+    assert found.verdict == "holds"
+    assert "E3 has it" in found.advice
+    assert found.details["scale_invariant"] == 0.0
+    assert found.details["spearman_signed"] > 0.99
+    assert found.value == found.details["spearman_all_units"]
+
+
+def test_2_leaves_out_the_layers_that_are_scale_invariant(digits) -> None:
+    found = second(plain(nn.BatchNorm2d), digits)
+    assert found.details["scale_invariant"] == 0.5
+    assert found.value is not None
+    assert found.value != found.details["spearman_all_units"]
+    assert "50%" in found.advice
+
+
+def test_2_speaks_of_filters_before_norms_that_are_frozen(digits) -> None:
+    model = plain(nn.BatchNorm2d).train()
+    model[1].eval()  # its owner froze it, so that training runs on its running statistics
+    assert second(model, digits).details["scale_invariant"] == 0.0
 
 
 def test_equal_seeds_give_equal_numbers_and_others_do_not(digits) -> None:

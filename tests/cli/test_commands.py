@@ -76,7 +76,7 @@ def test_list(kind):
         (["prune", "--sparsity", "0.5", "--model", "vgg13"], "images of shape (1, 8, 8)"),
         (["score", "--out", "."], "That is a folder"),
         (["analyse", "observation"], "Did you mean 'observations'"),
-        (["analyse", "--steps", "3"], "own options (--sparsity)"),
+        (["analyse", "--steps", "3"], "own options (--sparsity, --residual)"),
         (["analyse", "flow", "--learning-rate", "0.1"], "got '--learning-rate'"),
         (["analyse", "observations", "--train", "2", "--checkpoint", "FILE"], "0 where there is a --checkpoint"),
         (["analyse", "observations", "--sparsity", "1"], "in (0, 1)"),

@@ -42,7 +42,7 @@ def test_cifar10_samples_are_stratified(tmp_path):
     dataset = cifar10(tmp_path, train_samples=30, test_samples=10, valid=1 / 3)
     assert dataset.train.labels.bincount().tolist() == [2] * 10
     assert len(dataset.valid) == 10
-    with pytest.raises(ValueError, match="between 0 and the 50 examples"):
+    with pytest.raises(ValueError, match="from 1 to the 50 images"):
         cifar10(tmp_path, train_samples=51)
 
 
@@ -91,6 +91,27 @@ def test_missing_files_are_named_with_their_folder(make, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=f"looked in {tmp_path}/flowprune/.*download {make.__name__},"):
         make()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_some_of_the_files_are_there_the_missing_ones_are_named(tmp_path):
+    publish.cifar10(tmp_path)
+    folder = tmp_path / "cifar-10-batches-py"
+    (folder / "data_batch_1").unlink()
+    said = rf"must find the file data_batch_1 in {folder}, where the other 5 are\. It was not"
+    with pytest.raises(FileNotFoundError, match=said) as caught:
+        cifar10(tmp_path)
+    assert "data_batch_2" not in str(caught.value)
+    (folder / "test_batch").unlink()
+    with pytest.raises(FileNotFoundError, match=rf"the files data_batch_1, test_batch in {folder}, where the other 4"):
+        cifar10(tmp_path)
+
+
+@pytest.mark.parametrize("count", [70_000, 0, -1, True, 2.5])
+@pytest.mark.parametrize("field", ["train_samples", "test_samples"])
+def test_a_number_of_samples_that_cannot_be_had_is_refused_by_its_own_name(tmp_path, field, count):
+    publish.cifar10(tmp_path)
+    with pytest.raises(ValueError, match=rf"^cifar10\({field}=\) must be a whole number from 1 to the \d+ images"):
+        cifar10(tmp_path, **{field: count})
 
 
 def test_the_cache_of_the_user_is_looked_in_last(tmp_path, monkeypatch):

@@ -57,6 +57,53 @@ def test_what_cannot_run_leaves_no_folder(tmp_path, changes, said):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prune.sparsity": 0.97, "prune.start": "1ep", "train.epochs": "3ep"}, r"^Spec\(prune\.sparsity\) must leave"),
+        ({"prune.sparsity": 0.9, "prune.floor": 0.5}, r"^Spec\(prune\.sparsity\) must leave"),
+        ({"prune.protect": ["layers.*"]}, r"^Spec\(prune\.sparsity\) must leave.*at most 0 can be"),
+        ({"prune.protect": ["stem.*"]}, r"^Spec\(prune\.protect\) has no 'stem\.\*'.*Known: layers\.0\.weight"),
+        ({"prune.rounds": 4, "train.epochs": "9ep"}, r"^Spec\(prune\.rounds\) must be one of at most 3 rounds"),
+        ({"prune.floor": 0.5, "reference_compat": True}, r"^Spec\(prune\.floor\) must be 'auto' or 0\.05"),
+        ({"prune.balanced": True, "prune.samples": 400}, r"^Spec\(prune\.samples\).*prune\.short=take"),
+        (
+            {"prune.balanced": True, "prune.samples": 400, "prune.start": "1ep", "train.epochs": "3ep"},
+            r"at most \d+ for each of the 4 classes where prune\.balanced is true, as class \d of 'gaussians'.*got 100",
+        ),
+    ],
+)
+def test_what_could_not_be_cut_in_the_end_is_refused_before_training(tmp_path, changes, said):
+    with pytest.raises((ValueError, fp.PruningError), match=said):
+        run(override(TINY, changes), tmp_path / "runs", listen=quiet)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_short_class_is_taken_whole_where_that_is_asked_for():
+    changes = {"prune.balanced": True, "prune.samples": 400, "prune.short": "take"}
+    with pytest.warns(UserWarning, match="takes all there is"):
+        assert len(build(override(TINY, changes)).scoring(1).labels) < 400
+
+
+def test_samples_that_are_more_than_there_are_are_told_in_one_line_each(tmp_path):
+    told = []
+    changes = {"train.epochs": "2ep", "prune.samples": 500, "record.flow": 2, "record.flow_samples": 600}
+    run(override(TINY, changes), tmp_path, listen=told.append)
+    notes = [event.text for event in told if event.kind == "note"]
+    there = len(build(TINY).dataset.train)
+    assert notes == [
+        f"prune.samples = 500 is more than the {there} training images: all of them are taken.",
+        f"record.flow_samples = 600 is more than the {there} training images: all of them are taken.",
+    ]
+    told.clear()
+    run(
+        override(TINY, {"seed": 1, "record.flow_samples": 600, "record.track.samples": 700}),
+        tmp_path,
+        listen=told.append,
+    )
+    assert [event.text for event in told if event.kind == "note"] == []  # neither is looked at in this run
+
+
 def test_a_sweep_refuses_before_it_starts(tmp_path):
     with pytest.raises(ValueError, match="cores"):
         sweep([TINY, override(TINY, {"threads": 4000})], tmp_path / "runs", target="tests.experiments.pretend:none")

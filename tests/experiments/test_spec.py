@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -82,6 +85,34 @@ def test_the_run_id_depends_on_the_spec_version(monkeypatch):
     before = parse(BASE).run_id
     monkeypatch.setattr("flowprune.experiments.spec.SPEC_VERSION", 1000)
     assert parse(BASE).run_id != before
+
+
+@pytest.mark.parametrize(
+    ("change", "version"),
+    [
+        ({}, 2),
+        ({"prune.measure": "dense"}, 2),
+        ({"prune.residual": "inner"}, 2),
+        ({"prune.residual": "masked"}, 3),
+        ({"prune.granularity": "weights"}, 3),
+    ],
+)
+def test_runs_of_masked_networks_alone_have_a_new_version(change, version):
+    """Their signals counted weights that are held at zero; what was removed physically is as it was."""
+    spec = override(parse(BASE), change)
+    assert spec.version == version
+    plain = spec.model_dump(mode="json")
+    if plain["prune"] is not None:
+        del plain["prune"]["normalise"]
+    text = json.dumps({"version": version, **plain}, sort_keys=True)
+    assert spec.run_id == hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def test_the_stored_runs_are_still_known_by_their_specs():
+    archives = sorted((Path(__file__).parents[2] / "results").glob("*/runs.jsonl"))
+    lines = [json.loads(line) for path in archives for line in path.read_text().splitlines()]
+    assert len(lines) > 50
+    assert {line["run"]: parse(line["spec"]).run_id for line in lines} == {line["run"]: line["run"] for line in lines}
 
 
 def test_the_run_id_is_the_same_however_the_spec_is_written():

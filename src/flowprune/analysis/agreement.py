@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowprune.core.errors import invalid
+from flowprune.core.tensors import wide
 from flowprune.masks.lowest import keep_highest
 
 Array = NDArray[np.float64]
@@ -125,4 +126,4 @@ def _ranks(values: Array) -> Array:
 
 
 def _flat(scores: Mapping[str, Tensor]) -> Array:
-    return torch.cat([value.detach().reshape(-1).double().cpu() for value in scores.values()]).numpy()
+    return torch.cat([wide(value.reshape(-1)).cpu() for value in scores.values()]).numpy()

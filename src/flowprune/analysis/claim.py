@@ -23,6 +23,7 @@ class Claim:
         details: Secondary numbers of one seed.
         advice: What follows, by verdict.
         remark: A sentence or two beside it, from the mean of the statistic and the means of the details.
+        moot: Why the claim speaks of no unit of this model, from the means of the details; None where it does.
         trainings: The cuts whose short trainings the statistic needs; ``"none"`` is the uncut model's.
     """
 
@@ -35,6 +36,7 @@ class Claim:
     details: Callable[[Probe], Mapping[str, float]]
     advice: Mapping[Verdict, str]
     remark: Callable[[float, Mapping[str, float]], str]
+    moot: Callable[[Mapping[str, float]], str | None] = lambda details: None
     trainings: tuple[str, ...] = ()
 
     def diverged(self, probe: Probe) -> bool:

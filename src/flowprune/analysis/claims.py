@@ -34,10 +34,30 @@ def _details_1(probe: Probe) -> dict[str, float]:
     return _after_cuts(probe, "loss_preservation", "magnitude")
 
 
+def _speed(probe: Probe) -> Named | None:
+    """How far each unit's ‖θ_p‖² moved, in either direction."""
+    return None if probe.moved is None else {name: value.abs() for name, value in probe.moved.items()}
+
+
+def _value_2(probe: Probe) -> float:
+    """Over the units that E3 speaks of: it gives those that are scale-invariant in training a speed of zero."""
+    importance, moved = (
+        {name: value for name, value in (each or {}).items() if name not in probe.invariant}
+        for each in (probe.scores["absolute_first_order"], _speed(probe))
+    )
+    return spearman(importance, moved) if moved else math.nan
+
+
 def _details_2(probe: Probe) -> dict[str, float]:
-    scores, moved = probe.scores, probe.moved
+    scores, moved = probe.scores, _speed(probe)
     importance = scores["absolute_first_order"]
+    falls = {name: -value for name, value in scores["signed_first_order"].items()}
+    units = {name: value.numel() for name, value in importance.items()}
+    invariant = sum(units[name] for name in probe.invariant) / sum(units.values())
     return {
+        "scale_invariant": math.nan if moved is None else invariant,
+        "spearman_signed": spearman(falls, probe.moved),
+        "spearman_all_units": spearman(importance, moved),
         "spearman_per_layer": spearman_within(importance, moved),
         "spearman_sum_abs": spearman(scores["loss_preservation"], moved),
         "spearman_sum_abs_per_layer": spearman_within(scores["loss_preservation"], moved),
@@ -86,9 +106,28 @@ def _remark_1(value: float, details: Mapping[str, float]) -> str:
     )
 
 
-def _remark_2(value: float, details: Mapping[str, float]) -> str:
+def _moot_2(details: Mapping[str, float]) -> str | None:
+    if details["scale_invariant"] != 1.0:
+        return None
     return (
-        f"The correlation is {strength(value)}. Magnitude alone gives {details['spearman_magnitude']:.2f}, the "
+        "Every unit is scale-invariant in training, as filters before a batch norm are: Σ θ·g is zero there, so that "
+        "the flow moves no unit's norm, and norms grow by the size of the steps alone. Importance, taken with running "
+        "statistics, is not their speed: choose loss preservation for the loss it keeps, not for dynamics. The two "
+        f"correlate at {details['spearman_all_units']:.2f} in size, which E3 does not explain: with its sign it gives "
+        f"{details['spearman_signed']:.2f}."
+    )
+
+
+def _remark_2(value: float, details: Mapping[str, float]) -> str:
+    left_out = (
+        f" {details['scale_invariant']:.0%} of the units are no part of it: a norm over the batch makes them "
+        "scale-invariant, so that E3 gives their norms no speed in training."
+        if details["scale_invariant"] > 0.0
+        else ""
+    )
+    return (
+        f"The correlation is {strength(value)}; with its sign, as E3 has it, {details['spearman_signed']:.2f} over all "
+        f"units.{left_out} Magnitude alone gives {details['spearman_magnitude']:.2f}, the "
         f"published Σ|θ·g| {details['spearman_sum_abs']:.2f}; within layers importance gives "
         f"{details['spearman_per_layer']:.2f}."
     )
@@ -146,7 +185,7 @@ CLAIMS = (
         claim="its importance is, up to a constant, the speed of a unit's norm, so it removes the slowest units",
         statistic="rank correlation of importance and measured change of ‖θ_p‖²",
         formula="ρ(|Σ θ·g|, |Σ θ²(after S steps) - Σ θ²(before)|)",
-        value=lambda probe: spearman(probe.scores["absolute_first_order"], probe.moved),
+        value=_value_2,
         details=_details_2,
         advice={
             "holds": "Loss preservation tends to cut units whose norm changes little in the steps that follow, which "
@@ -157,6 +196,7 @@ CLAIMS = (
             f"choose loss preservation for the loss it keeps, not for dynamics. {MORE}",
         },
         remark=_remark_2,
+        moot=_moot_2,
         trainings=("none",),
     ),
     Claim(

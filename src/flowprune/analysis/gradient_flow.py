@@ -35,7 +35,7 @@ def flow(signals: Signals) -> Flow:
     """The norm, its first and second derivative and the loss's, under dθ/dt = -g.
 
     Sums run over all parameters that have a gradient (all of ``params`` where none was gathered), in float64
-    between blocks.
+    between blocks. Of a masked model the gathered gradient is that of the network that trains, and so is this.
 
     Units: with t in units of learning rate times steps; L in nats for cross-entropy.
     Assumes: full-batch gradient flow without momentum or decay. One SGD step of rate η adds η²‖g‖² to E3, and L2

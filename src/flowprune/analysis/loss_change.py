@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from flowprune.core.errors import invalid
+from flowprune.core.tensors import wide
 from flowprune.masks import apply, expand
 from flowprune.signals import Mode, Signals, mean_loss
 
@@ -104,4 +105,4 @@ def _cut_entries(
 
 
 def _cut_sum(cut: Tensor, values: Tensor) -> float:
-    return float(values[cut].double().sum())
+    return float(wide(values[cut]).sum())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprune.core.errors import invalid
-from flowprune.core.tensors import dot, squared_norm
+from flowprune.core.tensors import dot, has_float64, squared_norm, wide
 from flowprune.signals import Mode, gather
 
 Named = dict[str, Tensor]
@@ -41,7 +41,7 @@ def measured_flow(
     Each way is one step of the midpoint rule, so the differences err by O(h²) alone where the loss is smooth:
     three gradients in all. ReLU kinks inside the step show up as disagreement with E4, which knows the Hessian
     between the kinks alone: the longer the step, the more of them it crosses. The model is copied in float64;
-    norms are summed in float64.
+    norms are summed in float64. What masks hold at zero on the model stays there: it is no part of the flow.
 
     Args:
         model: Left as found.
@@ -64,7 +64,7 @@ def measured_flow(
     if step <= 0:
         raise invalid("measured_flow(step=)", "positive", step)
     kept = [_double(batch) for batch in batches]
-    copy = deepcopy(model).double()
+    copy = _exact(model)
     start = {name: param.detach().clone() for name, param in copy.named_parameters() if param.requires_grad}
 
     def gradient(at: Named) -> Named:
@@ -82,6 +82,13 @@ def measured_flow(
     return MeasuredFlow((norms[0] - norms[1]) / (2 * step), (velocities[0] - velocities[1]) / step, step)
 
 
+def _exact(model: nn.Module) -> nn.Module:
+    """A copy in float64, on the CPU where a parameter's device has no float64; gather takes the batches to it."""
+    copy = deepcopy(model)
+    there = all(has_float64(param.device) for param in copy.parameters())
+    return (copy if there else copy.cpu()).double()
+
+
 def _along(start: Named, direction: Named, h: float) -> Named:
     return {name: value + h * direction[name] for name, value in start.items()}
 
@@ -94,9 +101,9 @@ def _set(model: nn.Module, values: Named) -> None:
 
 
 def _double(value: Any) -> Any:
-    """A batch with its floating tensors in float64."""
+    """A batch with its floating tensors in float64, where that can be."""
     if isinstance(value, Tensor):
-        return value.double() if value.is_floating_point() else value
+        return wide(value) if value.is_floating_point() else value
     if isinstance(value, dict):
         return {key: _double(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):

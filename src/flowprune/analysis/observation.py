@@ -29,7 +29,8 @@ class Observation:
         high: Upper end.
         n: Seeds that gave a finite number.
         verdict: "holds" where the whole interval is above 0, "does not hold" where it is below; "undecided" where it
-            reaches 0, or where a seed gave no finite number. None for n < 2.
+            reaches 0, or where a seed gave no finite number. None for n < 2, and where the claim speaks of no
+            unit of the model; the advice says why.
         diverged: Seeds in which a short training that the statistic needs met a loss that is not finite.
         details: Secondary numbers by name, each the mean over the seeds in which it is finite.
         advice: What follows for the choice of a measure.
@@ -61,7 +62,7 @@ class Observation:
 
     def __str__(self) -> str:
         """Three lines: the verdict on the claim, the number, the advice."""
-        value = "not finite" if self.value is None else f"{self.value:.3g}"
+        value = "no number" if self.value is None else f"{self.value:.3g}"
         return (
             f"{self.number} {self.title}: {self.verdict or 'no verdict'}. Claim: {self.claim}\n"
             f"  {self.statistic}: {value} {self.interval}, n = {self.n}\n"

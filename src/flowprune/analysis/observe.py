@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -13,10 +13,10 @@ from torch import nn
 from flowprune.analysis.claim import Claim
 from flowprune.analysis.claims import CLAIMS
 from flowprune.analysis.observation import Observation, Observations, Verdict
-from flowprune.analysis.probe import Probe, Trial, probe, settled
+from flowprune.analysis.probe import SCORED, Probe, Trial, probe, settled
 from flowprune.analysis.short_training import ShortTraining
 from flowprune.core.arguments import require_model
-from flowprune.core.errors import invalid
+from flowprune.core.errors import invalid, unknown
 from flowprune.core.interval import Interval, student_interval
 from flowprune.core.seeds import stream
 from flowprune.measures import Granularity
@@ -31,7 +31,7 @@ POOL = 4
 """Fewest batches that are dealt anew for each seed: two and two of four can be chosen in six ways."""
 
 
-def observations(
+def observations(  # noqa: PLR0913, each argument is a choice of its own
     model: nn.Module,
     objective: Loss,
     batches: Callable[[int], Iterable[Any]] | Iterable[Any],
@@ -40,6 +40,7 @@ def observations(
     sparsity: float = 0.5,
     seeds: int = 5,
     training: ShortTraining | None = None,
+    scored_with: Mapping[str, Loss] | None = None,
     confidence: float = 0.95,
 ) -> Observations:
     """Say of each of the paper's five observations whether it holds for this model, data and training state.
@@ -51,6 +52,9 @@ def observations(
     | 3 | ρ over units: magnitude and loss preservation |
     | 4 | change of the loss: cut by increase of the gradient norm, minus as many of each layer at random |
     | 5 | training loss over the first S steps: cut by increase of the gradient norm, minus by its preservation |
+
+    2 is over the units that the flow moves at all in training: a filter before a norm over the batch is scale-invariant
+    there, Σ θ·g = 0, and only the size of the steps makes its norm grow. Where all are, there is no verdict.
 
     3 is of one moment: that the two agree more as training goes on takes a call for each of two checkpoints.
 
@@ -76,14 +80,17 @@ def observations(
         sparsity: Fraction of units that each cut removes, in (0, 1).
         seeds: How many; with one there is no interval and no verdict.
         training: The short trainings; by default ``ShortTraining()``.
+        scored_with: Objectives that measures are scored with where that is not ``objective``, by name of the measure.
+            ``{"gradient_norm_increase": fp.objectives.cross_entropy(temperature=200)}`` is the published GraSP at
+            whatever temperature is trained. Every loss that is told, and trained on, is of ``objective``.
         confidence: Of each interval by itself, in (0, 1).
 
     Raises:
+        UnknownNameError: a name in ``scored_with`` of no measure that reads signals here.
         ValueError: an argument out of range, too few batches, or a loss of the uncut model that is not finite.
         PruningError: frozen weights among the units, or floors that leave too little to cut.
 
-    Assumes: the loss is a mean over examples. 4 and 5 use the objective as it is; published GraSP divides its logits
-        by a temperature of 200.
+    Assumes: the loss is a mean over examples.
     Source: Lubana & Dick (2021), arXiv 2009.11839; the statistics are this library's.
 
     Example:
@@ -99,17 +106,20 @@ def observations(
     require_model("observations", model)
     training = ShortTraining() if training is None else training
     _check(granularity, sparsity, seeds, training, confidence)
+    others = _scored_with(scored_with)
     restore = random_state(model)
     probes: list[Probe] = []
-    units = granularity
+    units, second_order = granularity, ("gradient", "hessian_gradient")
     try:
         with torch.inference_mode(False), torch.enable_grad():
             deal = _dealer(batches, model)
             for seed in range(seeds):
                 scored, trained = deal(seed)
-                signals = gather(model, objective, scored, needs=("gradient", "hessian_gradient"))
+                signals = gather(model, objective, scored, needs=second_order)
                 units = settled(units, signals)
-                probes.append(probe(Trial(model, objective, scored, trained, training, sparsity, seed), signals, units))
+                own = {name: gather(model, loss, scored, needs=second_order) for name, loss in others.items()}
+                trial = Trial(model, objective, scored, trained, training, sparsity, seed)
+                probes.append(probe(trial, signals, units, scored_with=own))
     finally:
         restore()
     return Observations(
@@ -131,7 +141,8 @@ def judge(claim: Claim, probes: Sequence[Probe], *, confidence: float = 0.95) ->
     lost = len(probes) - interval.n
     found = verdict(interval, lost=lost)
     details = _means([claim.details(each) for each in probes])
-    said = list(_advice(claim, found, interval, diverged=diverged, lost=lost))
+    moot = claim.moot(details)
+    said = [moot] if moot else list(_advice(claim, found, interval, diverged=diverged, lost=lost))
     if interval.mean is not None:
         said.append(claim.remark(interval.mean, details))
     return Observation(
@@ -210,6 +221,23 @@ def _halves(batches: list[Any], seed: int) -> tuple[list[Any], list[Any]]:
         raise invalid(f"observations(batches=): batches({seed})", rule, len(batches), "Draw smaller batches.")
     middle = (len(batches) + 1) // 2
     return batches[:middle], batches[middle:]
+
+
+def _scored_with(given: object) -> dict[str, Loss]:
+    where = "observations(scored_with=)"
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(
+        callable(loss) for loss in cast("Mapping[str, object]", given).values()
+    ):
+        raise invalid(
+            where, "a mapping of measures to objectives", given, 'Pass {"gradient_norm_increase": objective}.'
+        )
+    found = dict(cast("Mapping[str, Loss]", given))
+    for name in found:
+        if name not in SCORED:
+            raise unknown(where, name, SCORED)
+    return found
 
 
 def _check(granularity: object, sparsity: object, seeds: object, training: object, confidence: object) -> None:

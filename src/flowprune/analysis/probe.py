@@ -18,7 +18,7 @@ from flowprune.core.groups import Groups, channelwise
 from flowprune.core.seeds import derive
 from flowprune.masks import Masks, Scores, apply, expand, floors, masks_of, reduce, select
 from flowprune.measures import Granularity, score
-from flowprune.signals import Signals
+from flowprune.signals import Signals, gather
 from flowprune.signals.as_found import as_found
 from flowprune.signals.batches import size_of
 from flowprune.signals.gradient import Loss, loss_of, over_examples
@@ -36,8 +36,13 @@ MEASURES = {
 """Name here -> measure and reducer; the last two are |Σ θ·g|, what E6 speaks of, and Σ θ·g."""
 TRAINED = ("magnitude", "loss_preservation", "gradient_norm_increase", "gradient_norm_preservation")
 """The cuts after which the model is trained for a while."""
+SCORED = tuple(name for name in TRAINED if name != "magnitude")
+"""Those of them that read signals, which may be taken of another objective than the training's."""
 RANDOM_CUTS = 5
 """Random cuts whose mean is the control: a forward pass each."""
+
+INVARIANT = 0.05
+"""Of what chance would leave of Σ θ·g: below it, a layer's units are taken for scale-invariant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +102,8 @@ class Probe:
         random_change: Mean change of loss when as many units of each layer as ``gradient_norm_increase`` cuts go
             at random.
         harmful_change: Change of loss when the units with the lowest Σ θ·g go: the most harmful to first order.
-        moved: |‖θ_p‖² after - before| of each live unit p over the uncut model's short training; None if it diverged.
+        moved: ‖θ_p‖² after - before of each live unit p over the uncut model's short training; None if it diverged.
+        invariant: Layers whose units are scale-invariant in that training: Σ θ·g = 0 for each.
         sparsity: Fraction of the live units that went in each cut.
         seed: The seed.
     """
@@ -107,6 +113,7 @@ class Probe:
     random_change: float
     harmful_change: float
     moved: Named | None
+    invariant: frozenset[str]
     sparsity: float
     seed: int
 
@@ -133,15 +140,19 @@ def settled(granularity: Granularity, signals: Signals) -> Granularity:
     return granularity if layout is None else Settled(granularity.name, granularity.removes, layout)
 
 
-def probe(trial: Trial, signals: Signals, units: Granularity) -> Probe:
+def probe(
+    trial: Trial, signals: Signals, units: Granularity, *, scored_with: Mapping[str, Signals] | None = None
+) -> Probe:
     """Score once by every measure, cut copies of the model, and train them for a while.
 
     Args:
         trial: The task.
         signals: Of ``trial.model`` on ``trial.scored``, with gradient and Hessian·gradient.
         units: A settled granularity.
+        scored_with: Signals of another objective, by a name of ``SCORED``.
     """
-    scores = {name: score(measure, signals, units, reduce=how) for name, (measure, how) in MEASURES.items()}
+    own = scored_with or {}
+    scores = {n: score(measure, own.get(n, signals), units, reduce=how) for n, (measure, how) in MEASURES.items()}
     alive = live_units(trial.model, signals, scores["magnitude"])
     masks = {name: cut(scores[name], trial.sparsity, alive) for name in (*TRAINED, "signed_first_order")}
     before = signals.loss or 0.0
@@ -153,6 +164,7 @@ def probe(trial: Trial, signals: Signals, units: Granularity) -> Probe:
         model = masked(trial.model, masks)
         return Course(masks, _loss(model, trial) - before, _train(model, trial))
 
+    moved = _moved(trial, scores["magnitude"], alive)
     return Probe(
         scores={name: _flat(found, alive) for name, found in scores.items()},
         courses={name: course(masks[name]) for name in TRAINED},
@@ -161,10 +173,26 @@ def probe(trial: Trial, signals: Signals, units: Granularity) -> Probe:
             for draw in range(RANDOM_CUTS)
         ),
         harmful_change=change(masks["signed_first_order"]),
-        moved=_moved(trial, scores["magnitude"], alive),
+        moved=moved,
+        invariant=frozenset() if moved is None else scale_invariant(trial, units, alive),
         sparsity=trial.sparsity,
         seed=trial.seed,
     )
+
+
+def scale_invariant(trial: Trial, units: Granularity, alive: Named) -> frozenset[str]:
+    """Layers whose units the flow leaves at their norm in training, as norms over the batch make them.
+
+    There Σ θ·g of a unit is zero up to rounding and the norm's epsilon; where signs are as by chance, it is about as
+    large as (Σ (θ·g)²)^½. A twentieth of that, over all units of a layer together, tells the two apart. Looked at in
+    the mode that training runs in, on its first batch.
+    """
+    signals = gather(trial.model, trial.objective, trial.trained[:1], mode="train")
+    total, size = (score("taylor_first_order", signals, units, reduce=how) for how in ("sum", "l2"))
+    if not total.layout:
+        return frozenset()  # a single weight has no scale of its own
+    sums, sizes = _flat(total, alive), _flat(size, alive)
+    return frozenset(name for name in sums if float(sums[name].norm()) < INVARIANT * float(sizes[name].norm()))
 
 
 def live_units(model: nn.Module, signals: Signals, scores: Scores) -> Named:
@@ -231,7 +259,7 @@ def _moved(trial: Trial, scores: Scores, alive: Named) -> Named | None:
     finite = all(bool(torch.isfinite(value).all()) for value in moved.values())
     if not (finite and all(map(math.isfinite, losses))):
         return None
-    return _flat(_per_unit(moved, scores, "abs_sum"), alive)
+    return _flat(_per_unit(moved, scores, "sum"), alive)
 
 
 def _squares(model: nn.Module) -> Named:

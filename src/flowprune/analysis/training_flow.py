@@ -23,7 +23,7 @@ from torch.optim import SGD, Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from flowprune.core.errors import invalid
-from flowprune.core.tensors import squared_norm
+from flowprune.core.tensors import squared_norm, wide
 
 Pair = tuple[Tensor, Tensor]
 
@@ -89,7 +89,7 @@ def predicted_step(
 
 
 def _inner(a: list[Tensor], b: list[Tensor]) -> float:
-    return float(sum((x.double() * y.double()).sum() for x, y in zip(a, b, strict=True)))
+    return float(sum((wide(x) * wide(y)).sum() for x, y in zip(a, b, strict=True)))
 
 
 class FollowedSteps:

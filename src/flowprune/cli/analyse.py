@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -38,6 +38,23 @@ Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="observations:
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="observations: training steps after a cut (20).")]
 Rate = Annotated[float | None, typer.Option("--learning-rate", help="observations: of those steps (0.05).")]
 
+Momentum = Annotated[float | None, typer.Option("--momentum", help="observations: of those steps (0.9).")]
+Decay = Annotated[float | None, typer.Option("--weight-decay", help="observations: of those steps (0).")]
+Form = Annotated[
+    Literal["coupled", "inner", "masked"] | None,
+    typer.Option(
+        "--residual", help="Channels that several layers add up to: cut in all, left whole, or zeroed by layer."
+    ),
+]
+Scoring = Annotated[
+    str | None,
+    typer.Option(
+        "--scoring-temperature",
+        metavar="T",
+        help="observations: of the loss that measures are scored with: a number, or published (GraSP at 200).",
+    ),
+]
+
 
 def analyse(  # noqa: PLR0913, each argument is an option of the command
     what: What = "flow",
@@ -55,6 +72,10 @@ def analyse(  # noqa: PLR0913, each argument is an option of the command
     seeds: Seeds = None,
     steps: Steps = None,
     learning_rate: Rate = None,
+    momentum: Momentum = None,
+    weight_decay: Decay = None,
+    residual: Form = None,
+    scoring_temperature: Scoring = None,
     out: Out = None,
 ) -> None:
     """Look into a model: its gradient flow and which measures agree (flow), or the paper's five observations."""
@@ -75,7 +96,16 @@ def analyse(  # noqa: PLR0913, each argument is an option of the command
         seed=seed,
         train=train,
     )
-    asked = {"sparsity": sparsity, "seeds": seeds, "steps": steps, "learning_rate": learning_rate}
+    asked: dict[str, float | str | None] = {
+        "sparsity": sparsity,
+        "seeds": seeds,
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "residual": residual,
+        "scoring_temperature": scoring_temperature,
+    }
     given = {name: value for name, value in asked.items() if value is not None}
     _refuse_others(what, given, asked)
     rows = ANALYSES[what](subject, granularity, **given)

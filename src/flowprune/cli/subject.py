@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from flowprune.core.errors import invalid
 
 if TYPE_CHECKING:
@@ -57,7 +59,10 @@ def prepare(
         built = load_pruned(built, checkpoint, where="--checkpoint")
     objective = cross_entropy(temperature=temperature)
     train_quickly(built, objective, dataset, epochs=train, seed=seed)
-    batches = datasets.scoring_batches(dataset, min(samples, len(dataset.train)), seed=seed)
+    there = len(dataset.train)
+    if samples > there:
+        typer.echo(f"--samples {samples} is more than the {there} training images: all of them are taken.", err=True)
+    batches = datasets.scoring_batches(dataset, min(samples, there), seed=seed)
     return Subject(built, objective, dataset, batches, dataset.inputs("train")[:2], recipe)
 
 

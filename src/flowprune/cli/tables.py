@@ -37,9 +37,11 @@ def grid(title: str, *columns: str) -> Table:
 
 def scores_table(measure: str, scores: Mapping[str, Tensor]) -> None:
     """Units, least, mean and greatest score of each layer."""
+    from flowprune.core.tensors import wide
+
     table = grid(f"{measure}: scores (larger = keep)", "layer", "units", "least", "mean", "greatest")
     for name, value in scores.items():
-        numbers = (value.min(), value.double().mean(), value.max())
+        numbers = (value.min(), wide(value).mean(), value.max())
         table.add_row(name, f"{value.numel():,}", *(f"{float(number):.4g}" for number in numbers))
     Console().print(table)
 
@@ -82,7 +84,7 @@ def observations_table(found: Observations) -> None:
     )
     table = grid(title, "statistic (> 0: holds)", "value", f"{found.confidence:.0%} interval", "n", "verdict")
     for each in found:
-        value = "not finite" if each.value is None else f"{each.value:.3g}"
+        value = "none" if each.value is None else f"{each.value:.3g}"
         words = f"{each.number} {each.statistic}"
         table.add_row(words, value, each.interval.replace("[", r"\["), str(each.n), each.verdict or "none")
     wide().print(table)

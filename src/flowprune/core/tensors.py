@@ -17,13 +17,34 @@ BLOCK = 1 << 20
 Named = Mapping[str, Tensor]
 
 
+def has_float64(device: torch.device) -> bool:
+    """Whether tensors of float64 can be there; Apple's processors have none.
+
+    Example:
+        >>> has_float64(torch.device("cpu")), has_float64(torch.device("mps"))
+        (True, False)
+    """
+    return device.type != "mps"
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """Its values in float64: on its own device, or on the CPU where that has no float64.
+
+    Example:
+        >>> wide(torch.tensor([0.5])).dtype
+        torch.float64
+    """
+    held = tensor.detach()
+    return held.double() if has_float64(held.device) else held.cpu().double()
+
+
 def _dot(a: Tensor, b: Tensor) -> float:
     """Sum of ``a * b`` in float64, a million entries at a time: twice as fast as converting them all."""
     x, y = a.detach().reshape(-1), b.detach().reshape(-1)
     parts: list[Tensor] = []
     for start in range(0, x.numel(), BLOCK):
-        left = x[start : start + BLOCK].double()
-        parts.append(torch.dot(left, left if a is b else y[start : start + BLOCK].double()))
+        left = wide(x[start : start + BLOCK])
+        parts.append(torch.dot(left, left if a is b else wide(y[start : start + BLOCK])))
     return float(torch.stack(parts).sum()) if parts else 0.0
 
 

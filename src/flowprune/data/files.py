@@ -110,13 +110,23 @@ def find(name: str, root: Path, layouts: Sequence[Layout]) -> Found | None:
 
 
 def looked_for(root: Path, layouts: Iterable[Layout]) -> str:
-    """The files that were looked for and the folders looked in, for a message.
+    """What was not found, for a message: the files that the fullest folder lacks, or all where none has any.
 
     Example:
         >>> looked_for(Path("data"), [Layout(("mnist", "."), ("images", "labels"))])
         'the files images, labels; looked in data/mnist, data'
     """
     layouts = list(layouts)
+    tried = [(root / folder, layout) for layout in layouts for folder in layout.folders]
+    folder, fullest = max(tried, key=lambda each: _there(*each) / len(each[1].files))
+    if there := _there(folder, fullest):
+        missing = fullest.missing(folder)
+        files = f"the file{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        return f"{files} in {folder}, where the other {'one is' if there == 1 else f'{there} are'}"
     files = ", or ".join(", ".join(layout.files) for layout in layouts)
-    folders = dict.fromkeys(str(root / folder) for layout in layouts for folder in layout.folders)
-    return f"the files {files}; looked in {', '.join(folders)}"
+    return f"the files {files}; looked in {', '.join(dict.fromkeys(str(folder) for folder, _ in tried))}"
+
+
+def _there(folder: Path, layout: Layout) -> int:
+    """How many of a layout's files a folder holds."""
+    return len(layout.files) - len(layout.missing(folder))

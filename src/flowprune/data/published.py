@@ -43,8 +43,8 @@ def published(
     Raises:
         ValueError: more samples than there are, or nothing left to train or test on.
     """
-    train = fewer(train, use.train_samples, seed=use.seed, purpose="train_samples")
-    test = fewer(test, use.test_samples, seed=use.seed, purpose="test_samples")
+    train = fewer(f"{name}(train_samples=)", train, use.train_samples, seed=use.seed, purpose="train_samples")
+    test = fewer(f"{name}(test_samples=)", test, use.test_samples, seed=use.seed, purpose="test_samples")
     if valid is None:
         train, valid = hold_out(f"{name}(valid=)", train, use.valid, seed=use.seed, purpose="valid")
     return assemble(name, train, valid, test=test, normalise=normalise, augment=augment, classes=use.classes)

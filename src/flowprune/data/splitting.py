@@ -83,10 +83,21 @@ def hold_out(where: str, split: Split, fraction: float, *, seed: int, purpose: s
     return split.pick(without(len(split), held)), split.pick(held)
 
 
-def fewer(split: Split, count: int | None, *, seed: int, purpose: str) -> Split:
-    """A stratified sample of a split, or the whole where ``count`` is None."""
+def fewer(where: str, split: Split, count: int | None, *, seed: int, purpose: str) -> Split:
+    """A stratified sample of a split, or the whole where ``count`` is None.
+
+    Raises:
+        ValueError: no whole number, none at all, or more than there are; ``where`` names it.
+
+    Example:
+        >>> split = Split(torch.zeros(4, 1, 1, 1), torch.tensor([0, 0, 1, 1]), torch.arange(4))
+        >>> fewer("digits(test_samples=)", split, 2, seed=0, purpose="test_samples").labels
+        tensor([0, 1])
+    """
     if count is None:
         return split
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(split):
+        raise invalid(where, f"a whole number from 1 to the {len(split)} images there are", count)
     return split.pick(stratified(split.labels, count, seed=seed, purpose=purpose))
 
 

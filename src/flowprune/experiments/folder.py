@@ -11,7 +11,7 @@ from flowprune.core.errors import PruningError
 from flowprune.core.files import checksum, read_json, write_json
 from flowprune.experiments.checkpoints import Checkpoints
 from flowprune.experiments.rows import Rows
-from flowprune.experiments.spec import SPEC_VERSION, Spec, parse
+from flowprune.experiments.spec import Spec, parse
 
 LATENCY = (
     "latency_ms",
@@ -133,7 +133,7 @@ def open_folder(spec: Spec, root: Path, tell: Callable[[str], None]) -> RunFolde
                     f"(run id {found.run_id}). Move {folder.path} away, or choose another root."
                 )
             return folder
-    write_json(stored, {"version": SPEC_VERSION, "run": spec.run_id, "spec": spec.model_dump(mode="json")})
+    write_json(stored, {"version": spec.version, "run": spec.run_id, "spec": spec.model_dump(mode="json")})
     return folder
 
 

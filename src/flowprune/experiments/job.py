@@ -19,7 +19,7 @@ from flowprune.experiments.folder import RunFolder, open_folder
 from flowprune.experiments.machine import require_machine, require_writable, whole_float32
 from flowprune.experiments.observing import Observer
 from flowprune.experiments.outcome import finish
-from flowprune.experiments.parts import Parts, build, build_pruner
+from flowprune.experiments.parts import Parts, build, build_pruner, cut_short
 from flowprune.experiments.prefix import Prefix
 from flowprune.experiments.rows import Row
 from flowprune.experiments.spec import Spec
@@ -107,6 +107,8 @@ class _Job:
 
     def do(self, tell: Callable[[str], None]) -> None:
         """Train from the last checkpoint to the end."""
+        for text in cut_short(self.spec, self.parts.dataset):
+            tell(text)
         torch.manual_seed(derive(self.spec.seed, "noise"))  # dropout draws from the global generator
         start = self._resume(tell)
         fit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,6 +21,7 @@ from flowprune.experiments.spec import PruneSpec, Spec, TrainSpec
 from flowprune.measures import MEASURES, Granularity
 from flowprune.objectives import Objective
 from flowprune.prune import Pruner
+from flowprune.prune.feasible import Names
 from flowprune.schedules.lr import Rate, steps
 from flowprune.structure import Channels
 from flowprune.train import Execution
@@ -69,12 +70,13 @@ def build(spec: Spec) -> Parts:
     Raises:
         UnknownNameError: a name that is in no index.
         ValueError: an option that a builder does not take, a value it cannot use, a model that does not take the data
-            set's images, or two milestones at one moment.
+            set's images, two milestones at one moment, or a class with fewer images than the scoring takes of each.
     """
     dataset = data.build(spec.data.name, **spec.data.options).to(spec.device)
     sizes = {name: len(dataset.split(name)) for name in ("train", "valid", "test")}
     if not all(sizes.values()):
         raise invalid("Spec(data.options)", "such that every split has at least one example", sizes)
+    scoring_batches(spec, dataset, 1)  # here rather than after the epochs before the first cut: it may be refused
     execution = Execution(**spec.execution.model_dump())
     model = execution.prepare(build_model(spec, dataset))
     example = dataset.normalise(dataset.train.images[:2])
@@ -137,9 +139,38 @@ def scoring_batches(spec: Spec, dataset: ImageSet, turn: int) -> Batches:
         samples = min(cut.samples if cut else spec.record.flow_samples, len(dataset.train))
         return data.scoring_batches(dataset, samples, seed=seed, augment=bool(cut and cut.augmented))
     samples = max(cut.samples // dataset.num_classes, 1) * dataset.num_classes
+    if cut.short == "refuse":
+        _require_of_each_class(dataset, samples)
     return data.scoring_batches(
         dataset, samples, seed=seed, augment=cut.augmented, class_balanced=True, short=cut.short
     )
+
+
+def cut_short(spec: Spec, dataset: ImageSet) -> Iterator[str]:
+    """A line for each number of samples that the run has use for and that the training split does not have.
+
+    A class that is short is another matter: it is refused, or warned of (``prune.short``).
+    """
+    cut, record = spec.prune, spec.record
+    used = {
+        "prune.samples": cut.samples if cut is not None and not cut.balanced else 0,
+        "record.flow_samples": record.flow_samples if record.flow != "none" else 0,
+        "record.track.samples": record.track.samples if record.track.every != "none" or record.scatter.epochs else 0,
+    }
+    there = len(dataset.train)
+    for field, samples in used.items():
+        if samples > there:
+            yield f"{field} = {samples} is more than the {there} training images: all of them are taken."
+
+
+def _require_of_each_class(dataset: ImageSet, samples: int) -> None:
+    counts = torch.bincount(dataset.train.labels.cpu(), minlength=dataset.num_classes)
+    fewest = int(counts.min())
+    if fewest * dataset.num_classes < samples:
+        rule = f"at most {fewest} for each of the {dataset.num_classes} classes where prune.balanced is true, as class "
+        rule += f"{int(counts.argmin())} of {dataset.name!r} has no more training images"
+        todo = "Lower it, set prune.short=take to take what there is of a class, or prune.balanced=false."
+        raise invalid("Spec(prune.samples)", rule, samples // dataset.num_classes, todo)
 
 
 def build_model(spec: Spec, dataset: ImageSet) -> nn.Module:
@@ -184,7 +215,13 @@ def _rate(train: TrainSpec, per_epoch: int) -> Rate:
 
 
 def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
-    """The pruner of a spec, which observes what the record asks for besides; None for a dense run."""
+    """The pruner of a spec, which observes what the record asks for besides; None for a dense run.
+
+    Raises:
+        UnknownNameError: a pattern of ``prune.protect`` that fits no layer.
+        ValueError: more rounds than units to cut, or a setting that ``reference_compat`` would ignore.
+        PruningError: floors and protection keep more than ``prune.sparsity`` leaves, or the model cannot be traced.
+    """
     cut = spec.prune
     if cut is None:
         return None
@@ -196,7 +233,7 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
     event = None
     if cut.when is not None:
         event = schedules.at_latest(schedules.build_event(cut.when, **cut.when_options), spec.latest)
-    return Pruner(
+    pruner = Pruner(
         parts.model,
         parts.optimizer,
         measure=cut.measure,
@@ -213,8 +250,17 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
         options={"seed": derive(spec.seed, "masks")} if cut.measure == "random" else {},
         reference_compat=spec.reference_compat,
     )
+    pruner.require_feasible(names=FIELDS)
+    return pruner
 
 
+FIELDS: Final = Names(
+    schedule="Spec(prune.sparsity)",
+    rounds="Spec(prune.rounds)",
+    protect="Spec(prune.protect)",
+    floor="Spec(prune.floor)",
+)
+"""Where a spec says what a pruner may refuse."""
 OBSERVED: Final[Mapping[str, tuple[str, ...]]] = {
     "gradient_norm": ("gradient", "hessian_gradient"),
     "loss": ("gradient",),

@@ -36,6 +36,8 @@ from flowprune.schedules import build as build_schedule
 
 SPEC_VERSION = 2
 """Part of every run's identity. Raise it when the same spec would give other numbers."""
+MASKED_VERSION = 3
+"""The same for runs whose network is masked: up to 2, their signals counted weights that are held at zero."""
 LATER: Final[Mapping[str, object]] = {"prune.normalise": "none"}
 """Fields that came after the version, with what they are where nothing was asked for.
 
@@ -73,15 +75,22 @@ class Spec(Part):
     reference_compat: bool = False
 
     @property
+    def version(self) -> int:
+        """Of what its numbers mean: :data:`SPEC_VERSION`, or :data:`MASKED_VERSION` where units are held at zero."""
+        cut = self.prune
+        held = cut is not None and (cut.granularity == "weights" or cut.residual == "masked")
+        return MASKED_VERSION if held else SPEC_VERSION
+
+    @property
     def run_id(self) -> str:
-        """Twelve hexadecimal digits of SHA-256 over every field and :data:`SPEC_VERSION`; see :data:`LATER`."""
+        """Twelve hexadecimal digits of SHA-256 over every field and :attr:`version`; see :data:`LATER`."""
         fields = self.model_dump(mode="json")
         for path, unasked in LATER.items():
             part, _, name = path.rpartition(".")
             holder = fields[part] if part else fields
             if holder is not None and holder[name] == unasked:
                 del holder[name]
-        text = json.dumps({"version": SPEC_VERSION, **fields}, sort_keys=True)
+        text = json.dumps({"version": self.version, **fields}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
-from torch.utils.weak import WeakIdKeyDictionary
 
 from flowprune.core.errors import PruningError
+from flowprune.core.held import factor, hold, let_go
 from flowprune.masks.expand import expand, refuse_unsound
 
 ATTRIBUTE = "_flowprune_masks"
-_KEPT: Any = WeakIdKeyDictionary()  # parameter -> its mask, as a tensor of the parameter's type
 _HOOK: list[RemovableHandle] = []  # the one optimizer hook, once the first mask is applied
 
 Kept = tuple[tuple[int, Tensor], ...]
@@ -41,7 +40,7 @@ class Keeper:
         if not _HOOK:
             _HOOK.append(register_optimizer_step_post_hook(_after_step))
         for param, mask in self.pairs.values():
-            _KEPT[param] = mask
+            hold(param, mask)
             trains = param.requires_grad
             param.requires_grad_(True)  # a hook is refused otherwise, and it must hold once the parameter is unfrozen
             self._handles.append(param.register_post_accumulate_grad_hook(_mask_gradient))
@@ -53,7 +52,7 @@ class Keeper:
             handle.remove()
         self._handles = []
         for param, _ in self.pairs.values():
-            _KEPT.pop(param, None)
+            let_go(param)
 
     @torch.no_grad()
     def enforce(self) -> None:
@@ -184,11 +183,12 @@ def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     masks: list[Tensor] = []
     for group in optimizer.param_groups:
         for param in group["params"]:
-            mask = _KEPT.get(param)
+            mask = factor(param)
             if mask is None:
                 continue
             if mask.device != param.device or mask.dtype != param.dtype:
-                mask = _KEPT[param] = mask.to(param.device, param.dtype)
+                mask = mask.to(param.device, param.dtype)
+                hold(param, mask)
             state = [v for v in optimizer.state.get(param, {}).values() if _alike(v, param)]
             for tensor in (param, *state):
                 tensors.append(tensor)
@@ -216,7 +216,7 @@ def _alike(value: Any, param: Tensor) -> bool:
 
 @torch.no_grad()
 def _mask_gradient(param: Tensor) -> None:
-    mask = _KEPT.get(param)
+    mask = factor(param)
     if mask is not None and param.grad is not None:
         param.grad.mul_(mask.to(param.grad.device, param.grad.dtype))
 

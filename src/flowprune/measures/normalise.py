@@ -13,31 +13,36 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import unknown
-from flowprune.core.groups import Groups
+from flowprune.core.groups import Group, Groups
+from flowprune.core.units import UnitGroup
 
-Scale = Callable[[Tensor, Tensor], Tensor]
-"""``scale(scores, fan_in)`` of one layer, both of one shape."""
+Scale = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``scale(scores, fan_in, live)`` of one layer, all of one shape."""
 
 
-def _by_mean(scores: Tensor, fan_in: Tensor) -> Tensor:
+def _by_mean(scores: Tensor, fan_in: Tensor, live: Tensor) -> Tensor:
     del fan_in
-    mean = scores.abs().mean()
-    return scores / mean if float(mean) > 0 else scores
+    mean = scores[live].abs().mean()
+    return scores / mean if float(mean) > 0 else scores  # NaN, the mean of nothing, is not above 0
 
 
 NORMALISERS: Final[Mapping[str, Scale]] = {
-    "none": lambda scores, fan_in: scores,
+    "none": lambda scores, fan_in, live: scores,
     "mean": _by_mean,
-    "fan_in": lambda scores, fan_in: scores / fan_in.sqrt(),
+    "fan_in": lambda scores, fan_in, live: scores / fan_in.clamp_min(1).sqrt(),
 }
-"""none: as they are. mean: over the mean absolute score of the layer. fan_in: over √(weights of the unit); for a unit
-of one weight, of its output."""
+"""none: as they are. mean: over the mean absolute score of the layer's live units. fan_in: over √(live weights of the
+unit), those that read a dead channel not counted; for a unit of one weight, those of its output."""
 
 
 def normalised(
-    scores: Mapping[str, Tensor], how: str, params: Mapping[str, Tensor], layout: Groups | None
+    scores: Mapping[str, Tensor],
+    how: str,
+    params: Mapping[str, Tensor],
+    layout: Groups | None,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The scores of each layer, rescaled.
+    """The scores of each layer, rescaled by what lives in it: the same whether units are held at zero or removed.
 
     Shapes: as the scores.
 
@@ -46,6 +51,7 @@ def normalised(
         how: A name of :data:`NORMALISERS`.
         params: Of which the fan-in is counted.
         layout: Groups of units; None for single weights, whose fan-in is that of the output they belong to.
+        masks: What is held at zero, by parameter name: boolean, True = kept; parameters left out live whole.
 
     Raises:
         UnknownNameError: another name.
@@ -61,8 +67,43 @@ def normalised(
         raise unknown("score(normalise=)", how, NORMALISERS)
     if how == "none":
         return dict(scores)
+    ones = {name: torch.ones_like(value, dtype=torch.float32) for name, value in params.items()}  # half stops at 2048
+    kept = {name: one * masks[name] if masks and name in masks else one for name, one in ones.items()}
     if layout is None:
-        fans = {name: torch.full_like(score, score[0].numel() if score.dim() else 1) for name, score in scores.items()}
+        fans = {name: _of_rows(kept[name]) for name in scores}
+        live = {name: kept[name] > 0 for name in scores}
     else:
-        fans = {name: group.fan_in(params) for name, group in layout.items()}
-    return {name: NORMALISERS[how](score, fans[name].to(score.device)) for name, score in scores.items()}
+        live = {name: _counted(group, kept) > 0 for name, group in layout.items()}
+        read = _without_dead_inputs(kept, layout, live)
+        fans = {
+            name: _counted(group, read) if group.removable else group.fan_in(params) for name, group in layout.items()
+        }
+    scale = NORMALISERS[how]
+    return {n: scale(score, fans[n].to(score), live[n].to(score.device)) for n, score in scores.items()}
+
+
+def _of_rows(kept: Tensor) -> Tensor:
+    """How many weights of an output live, for each of its weights; 1 for those that are by themselves."""
+    return kept if kept.dim() < 2 else kept.sum(list(range(1, kept.dim())), keepdim=True).expand(kept.shape)
+
+
+def _without_dead_inputs(
+    kept: Mapping[str, Tensor], layout: Groups, live: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """With zeros, besides, where a weight reads a channel that is dead."""
+    if all(bool(units.all()) for units in live.values()):
+        return kept
+    counted = {name: value.clone() for name, value in kept.items()}
+    for name, group in layout.items():
+        for member in group.members if isinstance(group, UnitGroup) else ():
+            if member.role == "input" and member.name in counted:
+                dead = ~live[name].cpu()[member.units.cpu()]
+                value = counted[member.name]
+                value.index_fill_(member.axis, member.positions.cpu()[dead].to(value.device), 0)
+    return counted
+
+
+def _counted(group: Group, kept: Mapping[str, Tensor]) -> Tensor:
+    """How many weights of each unit are left."""
+    counted = group.total(kept, "weight")
+    return torch.ones(group.shape) if counted is None else counted

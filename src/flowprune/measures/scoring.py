@@ -59,7 +59,7 @@ def score(
             ``fp.Channels(example_inputs=x)``.
         reduce: Another reducer than the measure's: sum, sum_abs, abs_sum or l2.
         normalise: What the scores of a layer are divided by before layers are compared: none, mean (absolute score of
-            the layer) or fan_in (its square root).
+            its live units) or fan_in (the square root of a unit's live weights).
         options: Options of the measure, e.g. ``seed`` of random, ``initial`` of biased_loss.
 
     Raises:
@@ -91,7 +91,7 @@ def score(
         _refuse_missing(chosen, names, contributions)
     require_finite(f"score({chosen.name!r}): contributions", contributions)
     scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce)
-    scores = normalised(scores, normalise, signals.params, layout)
+    scores = normalised(scores, normalise, signals.params, layout, signals.masks)
     require_finite(f"score({chosen.name!r})", scores)
     return Scores(scores, layout=layout, fingerprint=signals.fingerprint)
 
@@ -140,7 +140,7 @@ def _names(measure: Measure, granularity: Granularity, layout: Groups | None, si
 
 def _only(signals: Signals, names: list[str]) -> Signals:
     wanted = set(names)
-    fields = ("params", "gradient", "hessian_gradient", "curvature", "fisher", "minibatch_fisher")
+    fields = ("params", "gradient", "hessian_gradient", "curvature", "fisher", "minibatch_fisher", "masks")
     changes: dict[str, Any] = {}
     for field in fields:
         value: Mapping[str, Tensor] | None = getattr(signals, field)

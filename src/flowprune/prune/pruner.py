@@ -17,6 +17,7 @@ from flowprune.masks import Masks, Scores
 from flowprune.measures import MEASURES, Granularity, Measure, score
 from flowprune.objectives.batch import inputs_of
 from flowprune.prune.checks import probe_of
+from flowprune.prune.feasible import PRUNER, Names, Units, require_feasible, units_of
 from flowprune.prune.masking import Masking
 from flowprune.prune.records import Cut
 from flowprune.prune.rule import Rule, RuleOptions
@@ -94,6 +95,7 @@ class Pruner:
         self.targets = targets_of("Pruner(schedule=)", schedule, granularity)
         self._needs = tuple(dict.fromkeys((*self.measure.needs, *self.rule.observe)))
         self._round = 0
+        self._feasible = False  # whether the schedule is known to fit the model's units
         if not granularity.removes and self.rule.reference_compat:
             todo = "The published code has no pruning of single weights."
             raise invalid("Pruner(reference_compat=)", f"False with a granularity of {granularity.name}", True, todo)
@@ -147,8 +149,10 @@ class Pruner:
                 without signals, or a look at an event that reads no mask.
 
         Raises:
-            PruningError: a check failed, or a layer would be emptied.
-            ValueError: no batches, or a loss or scores that are not finite.
+            PruningError: a check failed, or a layer would be emptied; at the first call also a last target that floors
+                and protection do not leave, see :meth:`require_feasible`.
+            ValueError: no batches, or a loss or scores that are not finite; at the first call also more rounds than
+                units, or a pattern of protection that fits no layer.
         """
         self._way.verify()
         self._check_optimizer()
@@ -199,6 +203,10 @@ class Pruner:
     def _look(self, waits: Waiting, batches: Iterable[Any]) -> tuple[Signals, Scores] | None:
         """Show the event the model; what it was scored with for that, None where it reads no mask."""
         if not waits.reads_mask:
+            if not self._feasible and (
+                not self.granularity.removes or getattr(self.granularity, "example_inputs", None) is not None
+            ):
+                self.require_feasible()
             waits.show(None)
             return None
         signals = self._gather(batches, self.measure.needs)
@@ -206,12 +214,28 @@ class Pruner:
         waits.show(self._way.propose(scores, self.targets[-1]))
         return signals, scores
 
-    def _require_units(self, total: int) -> None:
-        """Raise where there are more rounds than units to cut in them."""
-        rounds, removed = len(self.targets), round(self.targets[-1] * total)
-        if rounds > max(removed, 1):
-            rule = f"one of at most {max(removed, 1)} rounds, as {removed} of {total} units are to go"
-            raise invalid("Pruner(schedule=)", rule, f"{rounds} rounds", "Cut in fewer rounds, or cut more.")
+    def require_feasible(self, *, names: Names = PRUNER) -> None:
+        """Raise where the rounds, the last target or the rule do not fit the units of this model, before the first cut.
+
+        :meth:`step` does so by itself before anything is cut. Called here it costs a trace, and no batch is run.
+
+        Args:
+            names: What the caller's own arguments are called, for the errors.
+
+        Raises:
+            UnknownNameError: a pattern of ``protect`` that fits no layer.
+            ValueError: more rounds than units to cut, or a floor that ``reference_compat`` would ignore.
+            PruningError: floors and protection keep more than the last target leaves; the model cannot be traced.
+        """
+        self._require_feasible(units_of(self.granularity, self._gather((), ())), names)
+
+    def _require_feasible(self, units: Units, names: Names = PRUNER) -> None:
+        if self._feasible or self._round:
+            return
+        whole = self.rule.scope == "global"
+        pools = [list(units.sizes)] if whole else [[name] for name in units.sizes]
+        require_feasible(units, self.rule, self.targets, pools, names=names)
+        self._feasible = True
 
     def _check_optimizer(self) -> tuple[str, ...]:
         """The optimizer holds the live parameters of the names it held when pruning began, with state to match."""
@@ -233,13 +257,14 @@ class Pruner:
         return replace(gather(self.model, self.objective, (), needs=()), example_inputs=probe_of(example))
 
     def _score(self, signals: Signals) -> Scores:
+        if not self._feasible and not self._round:
+            self._require_feasible(units_of(self.granularity, signals))
         return score(self.measure, signals, self.granularity, normalise=self.rule.normalise, **self.rule.options)
 
     def _cut(self, signals: Signals, scores: Scores) -> Cut:
         target = self.targets[self._round]
         masks = self._way.choose(scores, target)
         total, before, after = self._way.counts(masks)
-        self._require_units(total)
         hits = self._way.floor_hits(masks)
         example = getattr(self.granularity, "example_inputs", None)
         probe = probe_of(signals.example_inputs if example is None else example)

@@ -37,14 +37,16 @@ class Rule:
         floor: Of a layer of n original units, floor(floor * n) + 1 stay, its top-scored ones. None: no floor, and a
             layer that would be emptied is an error. ``"auto"``: 0.05 for channels ("at most 95 % per layer", as in
             the paper's code) and None for weights and blocks.
-        protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n.
+        protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n. One that fits no layer is
+            refused before the first cut.
         momentum: ``"slice"`` carries the optimizer's state through a cut, ``"reset"`` drops that of cut parameters.
         observe: Signals to gather besides those the measure needs, e.g. ``("gradient",)`` to predict what a cut costs.
         mode: Mode of the model while it is scored.
         options: Options of the measure.
         normalise: What makes scores of different layers comparable: none, mean or fan_in.
         reference_compat: Choose channels as the founding paper's published code does, its mistakes included (see
-            :mod:`flowprune.prune.published`); for comparison with numbers made by it.
+            :mod:`flowprune.prune.published`); for comparison with numbers made by it. It has its own floor, so that
+            another ``floor`` is refused.
 
     Example:
         >>> Rule().floor_for("channels"), Rule().floor_for("weights"), Rule(floor=None).floor_for("channels")

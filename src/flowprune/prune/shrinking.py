@@ -105,6 +105,8 @@ class Shrinking:
         """Layers that are down to their floor after these masks."""
         if self._floor is None or self._ledger is None:
             return ()
+        if self._rule.reference_compat and any(map(self._ledger.stays, self._ledger.sizes)):
+            return ()  # the published code has no floor there
         keep = floors(self._ledger.sizes, self._floor)
         return tuple(name for name, count in masks.per_layer().items() if count.kept <= keep[name])
 

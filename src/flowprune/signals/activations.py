@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowprune.core.tensors import has_float64
 from flowprune.signals.moments import Moments
 
 CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
@@ -21,7 +22,7 @@ class _Sums:
     """
 
     def __init__(self, channels: int, device: torch.device) -> None:
-        wide = torch.float32 if device.type == "mps" else torch.float64
+        wide = torch.float64 if has_float64(device) else torch.float32
         self.first = torch.zeros(channels, dtype=wide, device=device)
         self.second = torch.zeros(channels, dtype=wide, device=device)
         self.count = 0

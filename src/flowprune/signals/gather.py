@@ -11,6 +11,7 @@ from torch import nn
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid
 from flowprune.core.fingerprint import fingerprint
+from flowprune.core.held import masks_on
 from flowprune.core.tensors import require_finite
 from flowprune.signals.as_found import as_found
 from flowprune.signals.gradient import Loss
@@ -46,6 +47,10 @@ def gather(
     statistics. In train mode (``mode="train"``) they use those of the batch, which makes a filter before a
     batch norm scale-invariant: per filter, sum(theta g) = 0 and sum(theta H g) = -||g_f||^2 exactly. Signed
     first-order scores are then noise, and second-order scores rank filters by their gradient alone.
+
+    **Of a masked model, derivatives are those of the network that trains.** What ``fp.apply`` holds at zero is no
+    variable of it: its entries of g, of H g (where they are no part of the direction g either) and of the Fisher
+    diagonal are zero. ``fp.release`` makes them variables again.
 
     The model is left as found, also after an exception: parameters, ``.grad``, buffers, modes, hooks and the
     global random state.
@@ -95,6 +100,7 @@ def gather(
     signals = Signals(
         params={name: parameter.detach().clone() for name, parameter in params.items()},
         mode=mode,
+        masks={name: mask.clone() for name, mask in masks_on(params).items()},
         prunable=frozenset(name for name, parameter in params.items() if parameter.ndim >= 2),
         fingerprint=fingerprint(params),
         model=model,
@@ -102,7 +108,8 @@ def gather(
     if not asked:
         return signals
     with as_found(model, mode) as rewind:
-        fields = sweep(Request(model, objective, trainable, asked, mode, micro_batch), batches, rewind)
+        request = Request(model, objective, trainable, asked, mode, micro_batch, masks=signals.masks)
+        fields = sweep(request, batches, rewind)
     for name in NAMED:
         require_finite(f"gather(): {name}", fields.get(name) or {})
     return replace(signals, **fields)

@@ -37,6 +37,8 @@ class Signals:
         loss: Mean loss over all gathered examples.
         samples: How many examples that was.
         mode: The mode the model ran in.
+        masks: What held on the model when it was gathered, of the parameters that are masked: boolean, True = kept.
+            Where it is False, derivatives are zero: such an entry does not train.
         prunable: Names that may be scored; ``None`` (built by hand) means all.
         fingerprint: Of the model's parameter names and shapes.
         model: The model, for tracing; it is not copied.
@@ -46,7 +48,7 @@ class Signals:
     Units: g in loss per weight, H g in loss^2 per weight^3, both for a loss in nats under cross-entropy.
 
     Raises:
-        ValueError: a derivative of an unknown name or of another shape than its parameter.
+        ValueError: a derivative or a mask of an unknown name or of another shape than its parameter.
 
     Example:
         >>> import torch
@@ -65,6 +67,7 @@ class Signals:
     loss: float | None = None
     samples: int | None = None
     mode: Mode = "eval"
+    masks: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     prunable: frozenset[str] | None = None
     fingerprint: str | None = None
     model: nn.Module | None = field(default=None, repr=False)
@@ -72,7 +75,7 @@ class Signals:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", _detached("params", self.params))
-        for name in NAMED:
+        for name in (*NAMED, "masks"):
             tensors = getattr(self, name)
             if tensors is not None:
                 object.__setattr__(self, name, _matching(name, tensors, self.params))

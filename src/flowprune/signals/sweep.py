@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -39,6 +39,7 @@ class Request:
         needs: What is asked for; see :func:`flowprune.signals.gather`.
         mode: The mode.
         micro_batch: Most examples at a time where batches may be split.
+        masks: True = kept, of the parameters of which masks hold entries at zero.
     """
 
     model: nn.Module
@@ -47,6 +48,15 @@ class Request:
     needs: frozenset[str]
     mode: Mode
     micro_batch: int
+    masks: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    def live(self, derivatives: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The derivatives with zeros where masks hold an entry at zero, whatever is there: it is no variable.
+
+        They are elementwise in the parameters, so it is enough to do so at the end of a sweep; but H g is not, and g
+        must have its zeros before it is the direction of the second one.
+        """
+        return {n: d.masked_fill(~self.masks[n], 0) if n in self.masks else d for n, d in derivatives.items()}
 
     @property
     def part(self) -> int | None:
@@ -91,6 +101,11 @@ def _first(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fie
     squares = "minibatch_fisher" in request.needs
     with recorded(request.model, active="activations" in request.needs) as moments:
         first = first_pass(request.model, request.objective, batches, request.params, squares=squares)
+    first = replace(
+        first,
+        gradient=request.live(first.gradient),
+        squares=None if first.squares is None else request.live(first.squares),
+    )
     fields: Fields = {"gradient": first.gradient, "minibatch_fisher": first.squares}
     fields |= {"activations": moments(), "loss": first.loss, "samples": sum(first.sizes)}
     if "hessian_gradient" in request.needs:
@@ -102,9 +117,10 @@ def _first(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fie
 def _second(request: Request, batches: Iterable[Counted], first: FirstPass) -> dict[str, Tensor]:
     model, objective, params = request.model, request.objective, request.params
     forward_mode = request.mode == "eval"  # batch statistics are updated in place, which functorch refuses
-    return second_pass(
+    product = second_pass(
         model, objective, list(batches), params, first, micro_batch=request.part, forward_mode=forward_mode
     )
+    return request.live(product)
 
 
 @torch.no_grad()
@@ -127,7 +143,7 @@ def _fisher(request: Request, batches: Iterable[Counted]) -> Fields:
     fisher, losses, sizes = fisher_pass(
         request.model, per_example, batches, request.params, micro_batch=request.micro_batch
     )
-    return {"fisher": fisher, "loss": over_examples(losses, sizes), "samples": sum(sizes)}
+    return {"fisher": request.live(fisher), "loss": over_examples(losses, sizes), "samples": sum(sizes)}
 
 
 def examples(counted: Counted) -> Any:

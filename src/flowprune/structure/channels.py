@@ -29,7 +29,9 @@ class Channels:
         skip: Patterns (``fnmatch``) of group names that are not offered, so not counted either.
         residual: What becomes of channels that several weights add up to (:mod:`flowprune.structure.streams`):
             ``"coupled"``: cut in all of them at once; ``"inner"``: not offered; ``"masked"``: each filter that writes
-            to them is a unit of its own, which becomes zero and stays in place.
+            to them is a unit of its own, which becomes zero and stays in place. That offers the stem's filters too,
+            which the founding paper leaves whole: name them in ``skip``, or in ``protect`` of a Pruner, where they
+            still count in the denominator as in the paper's code.
 
     Raises:
         ValueError: a pattern fits no parameter of the model.

@@ -4,6 +4,9 @@ A block of a residual network ends in an addition, so the last convolutions of a
 the stem write to the same channels. Removing such a channel means removing it from all of them at once
 (``"coupled"``). One may leave these channels alone (``"inner"``), or zero the filters of single branches, where
 nothing becomes smaller (``"masked"``, as the founding paper does on its ResNet-56).
+
+The stem writes to the first stream too, so ``"masked"`` offers its filters with the others, 16 of them in ResNet-56.
+The paper leaves it whole: for its procedure protect the stem, ``protect=("stem.weight",)``.
 """
 
 from __future__ import annotations

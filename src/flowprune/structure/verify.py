@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from flowprune.core.errors import PruningError
+from flowprune.core.tensors import wide
 from flowprune.signals.as_found import Buffers
 from flowprune.structure.example import Example, double
 from flowprune.structure.twin import random_state_kept
@@ -54,7 +55,7 @@ def _same_tensor(a: Tensor, b: Tensor, tolerance: float | None, *, where: str, n
     if a.numel() == 0 or not a.is_floating_point():
         return
     limit = TOLERANCE.get(a.dtype, 5e-2) if tolerance is None else tolerance
-    x, y = a.detach().double(), b.detach().double()
+    x, y = wide(a), wide(b)
     if bool((torch.isnan(x) == torch.isnan(y)).all()):
         x, y = torch.nan_to_num(x), torch.nan_to_num(y)
     worst, scale = float((x - y).abs().max()), max(1e-3, float(x.abs().max()))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from flowprune.core.tensors import has_float64
 from flowprune.train.forward import Forward
 
 
@@ -34,7 +35,7 @@ class Tally:
 
     def add(self, loss: Tensor | float, forward: Forward) -> Tally:
         """With one more batch, whose mean loss this is."""
-        summed = (loss.detach().double() if isinstance(loss, Tensor) else loss) * forward.examples
+        summed = (_widest(loss) if isinstance(loss, Tensor) else loss) * forward.examples
         correct = forward.correct()
         if correct is not None and self.examples > 0:
             correct = None if self.correct is None else self.correct + correct
@@ -49,3 +50,9 @@ class Tally:
     def accuracy(self) -> float | None:
         """Fraction correct."""
         return None if self.correct is None else int(self.correct) / self.examples
+
+
+def _widest(loss: Tensor) -> Tensor:
+    """In float64 where its device has that; it stays there, since a copy to the CPU would make every step wait."""
+    held = loss.detach()
+    return held.double() if has_float64(held.device) else held.float()

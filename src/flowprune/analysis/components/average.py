@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid
-from flowprune.core.tensors import require_finite
+from flowprune.core.tensors import require_finite, wide
 
 SUM, AVERAGE = "sum/", "average/"
 
@@ -74,6 +73,7 @@ class Accumulated:
         """What :meth:`tensors` and :meth:`numbers` gave.
 
         Example:
+            >>> import torch
             >>> one = added(Accumulated(), {"w": torch.tensor([2.0])})
             >>> Accumulated.of(one.tensors(), one.numbers()).sums["w"]
             tensor([2.])
@@ -89,6 +89,7 @@ def added(state: Accumulated, contributions: Mapping[str, Tensor]) -> Accumulate
     """With one more update in it; ``state`` is unchanged.
 
     Example:
+        >>> import torch
         >>> one = {"w": torch.tensor([1.0])}
         >>> twice = added(added(Accumulated(), one), one)
         >>> twice.sums["w"], twice.updates
@@ -108,6 +109,7 @@ def closed(state: Accumulated, alpha: float) -> Accumulated:
         ValueError: the sums are not finite.
 
     Example:
+        >>> import torch
         >>> first = closed(added(Accumulated(), {"w": torch.tensor([4.0])}), 0.25)
         >>> closed(added(first, {"w": torch.tensor([8.0])}), 0.25).average["w"]
         tensor([5.])
@@ -127,6 +129,7 @@ def by_component(values: Mapping[str, Tensor], components: Mapping[str, Sequence
     """Sum, mean and number of the parameters of each component, of those that have values; sums are of float64.
 
     Example:
+        >>> import torch
         >>> by_component({"a": torch.tensor([1.0, 3.0])}, {"first": ["a"]})
         {'first': ComponentValue(sum=4.0, mean=2.0, parameters=2)}
     """
@@ -134,7 +137,7 @@ def by_component(values: Mapping[str, Tensor], components: Mapping[str, Sequence
     for component, names in components.items():
         held = [values[name] for name in names if name in values]
         count = sum(value.numel() for value in held)
-        total = sum(float(value.sum(dtype=torch.float64)) for value in held)
+        total = sum(float(wide(value).sum()) for value in held)
         if count:
             result[component] = ComponentValue(total, total / count, count)
     return result

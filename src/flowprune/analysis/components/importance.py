@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -149,11 +150,14 @@ class ComponentImportance:
         """Within the block, every ``optimizer.step()`` begins with an :meth:`update`.
 
         So the gradient meets the parameters it was taken at; a callback after the step would see those that followed.
-        An optimizer that computes gradients inside its step (LBFGS) cannot be watched.
+        An optimizer that computes gradients inside its step (LBFGS) cannot be watched. A step that no parameter has a
+        gradient for is no update: at an overflow, the scaling of float16 losses takes them away. Make what scales
+        losses (``Execution.objective``) before the block, so that gradients have their own size when they are met.
         """
 
         def before_step(*_: Any) -> None:
-            self.update()
+            if any(param.grad is not None for param in self._live().values()):
+                self.update()
 
         handle = optimizer.register_step_pre_hook(before_step)
         try:
@@ -166,10 +170,12 @@ class ComponentImportance:
 
         Raises:
             PruningError: nothing came in.
-            ValueError: a gradient was not finite.
+            ValueError: a gradient was not finite; what came in since the last record is dropped, so that the next one
+                is sound.
         """
-        updates = self._state.updates
-        state = closed(self._state, self.alpha)
+        updates, came_in = self._state.updates, self._state
+        self._state = replace(came_in, sums={}, updates=0)
+        state = closed(came_in, self.alpha)
         values = by_component(self._finished(state.average), self.components)
         told = ImportanceRecord(len(state.records) + 1, updates, values)
         self._state = Accumulated(average=state.average, records=(*state.records, told))

@@ -20,7 +20,9 @@ PAPER = ("magnitude", "loss_preservation", "biased_loss", "gradient_norm_increas
 """The measures of the gradient-flow paper."""
 
 
-def flow(prepare: Callable[[], Subject], granularity: str, sparsity: float = 0.75) -> list[Row]:
+def flow(
+    prepare: Callable[[], Subject], granularity: str, sparsity: float = 0.75, *, residual: str = "coupled"
+) -> list[Row]:
     """Print the norm and its derivatives, predicted and measured, and how far the paper's measures agree.
 
     Returns:
@@ -38,7 +40,7 @@ def flow(prepare: Callable[[], Subject], granularity: str, sparsity: float = 0.7
     step = short_time(predicted, 1e-6)
     measured = analysis.measured_flow(subject.model, subject.objective, subject.batches, step=step)
     flow_table(predicted, measured)
-    units = granularity_of(granularity, subject.example_inputs)
+    units = granularity_of(granularity, subject.example_inputs, residual=residual)
     scores = {name: score(name, signals, units) for name in PAPER}
     agreement_table(scores, sparsity)
     removed = f"{100 * sparsity:g} % removed"
