@@ -107,6 +107,19 @@ def test_attributes_follow_the_heads():
     assert (small.heads, small.shared, small.head, small.qkv.out_features) == (3, 1, 4, 20)
 
 
+def test_a_mask_may_not_split_a_head():
+    model, x = used(VisionTransformer), example(VisionTransformer)
+    before = copy.deepcopy(model.state_dict())
+    rows = torch.ones(36, dtype=torch.bool)
+    rows[4] = False  # one channel of the queries of the second head
+    with pytest.raises(fp.PruningError, match=r"heads of attention as a whole.*'attention.qkv.weight'.*heads \[1\]"):
+        fp.remove(model, {"attention.qkv.weight": rows}, example_inputs=x)
+    rows[[*range(3, 6), *range(15, 18), *range(27, 30)]] = False  # all of it
+    small = fp.remove(model, {"attention.qkv.weight": rows}, example_inputs=x)
+    assert small.attention.num_heads == 3
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_zeroing_is_masking():
     """``fp.apply`` and zeros by hand mean the same units."""
     model, x = used(GroupedQueries), example(GroupedQueries)

@@ -164,8 +164,10 @@ def test_a_branch_on_values_is_named():
 
 
 def test_inputs_that_do_not_fit_are_named():
-    with pytest.raises(PruningError, match=r"torch\.export"):
-        trace(nn.Linear(3, 2), torch.ones(2, 4))
+    with pytest.raises(PruningError, match=r"RuntimeError in '1' \(Linear\).*torch\.export"):
+        trace(nn.Sequential(nn.ReLU(), nn.Linear(3, 2)), torch.ones(2, 4))
+    with pytest.raises(PruningError, match=r"(?i)device"):
+        trace(nn.Linear(3, 2), torch.ones(2, 3, device="meta"))
 
 
 def test_a_model_that_cannot_be_copied():

@@ -102,7 +102,7 @@ def capture(model: nn.Module, example: Example, *, mode: Mode, deadline: Deadlin
     except PruningError:
         raise
     except Exception as error:
-        raise CaptureError(_explained(error)) from error
+        raise CaptureError(_explained(model, error)) from error
     names = canonical(model)
     leaves: dict[str, Leaf] = {}
     for spec in program.graph_signature.input_specs:
@@ -180,8 +180,8 @@ def _tensor(model: nn.Module, name: str) -> Tensor | None:
     return tensor if isinstance(tensor, Tensor) else None
 
 
-def _explained(error: Exception) -> str:
-    """Which line of the model could not be captured, and what to write instead."""
+def _explained(model: nn.Module, error: Exception) -> str:
+    """Which line of which module could not be captured, and what to write instead."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""
     branch = "DataDependent" in type(error).__name__ or "data-dependent" in str(error)
     todo = (
@@ -190,9 +190,17 @@ def _explained(error: Exception) -> str:
         else "torch.export.export(model, args, strict=False) must work; check that example_inputs fit the model."
     )
     return (
-        f"trace(model=) must be a model that torch.export can capture; {type(error).__name__}{user_line(error)}: "
-        f"{first} {todo}"
+        f"trace(model=) must be a model that torch.export can capture; {type(error).__name__}"
+        f"{_in_module(model, error)}{user_line(error)}: {first} {todo}"
     )
+
+
+def _in_module(model: nn.Module, error: Exception) -> str:
+    """The innermost module of the model that was running when an error arose."""
+    names = {id(module): name for name, module in model.named_modules()}
+    running = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    found = [module for module in running if isinstance(module, nn.Module) and names.get(id(module))]
+    return f" in {names[id(found[-1])]!r} ({type(found[-1]).__name__})" if found else ""
 
 
 def user_line(error: BaseException) -> str:

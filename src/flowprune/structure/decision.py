@@ -138,12 +138,27 @@ def _with_weights(found: Trace, units: dict[str, Tensor], weights: Mapping[str, 
             fed &= units[name]
         if not bool(fed.any()):
             raise PruningError(f"remove(masks=) must keep at least one unit of every layer; {name!r} loses all.")
+        if group.kind == "heads":
+            _whole(found, weights, name, fed)
         units[name] = fed
     for name, mask in units.items():
         for member in found.groups[name].members:
             if member.name in left and member.axis == found.producers.get(member.name):
                 left[member.name][member.positions[~mask[member.units]]] = False
     return Decision(units, [part for name, gone in left.items() for part in _zeroed(found, name, gone)])
+
+
+def _whole(found: Trace, weights: Mapping[str, Tensor], name: str, fed: Tensor) -> None:
+    """Raise where channels of a head go and the head stays."""
+    for member in (m for m in found.groups[name].members if m.name in weights and m.role == "weight" and m.scored):
+        split = fed[member.units] & ~_kept(found, weights, member)
+        if bool(split.any()):
+            heads = sorted(set(member.units[split].tolist()))
+            raise PruningError(
+                f"remove(masks=) must keep or remove heads of attention as a whole; the mask of {member.name!r} cuts "
+                f"channels of heads {heads} of {name!r}, which stay. Mask all weights of a head (queries, keys and "
+                "values, with grouped queries all heads that share keys), or select with fp.Channels."
+            )
 
 
 def _kept(found: Trace, weights: Mapping[str, Tensor], member: Member) -> Tensor:
