@@ -28,6 +28,7 @@ class Atoms:
         self.count = 0
         self._left: list[Ints] = []
         self._right: list[Ints] = []
+        self._solved: tuple[tuple[int, int], Ints] | None = None
 
     def new(self, size: int) -> Ints:
         """``size`` fresh atoms, each alone."""
@@ -43,10 +44,16 @@ class Atoms:
             self._right.append(right.reshape(-1))
 
     def labels(self) -> Ints:
-        """For each atom, the smallest atom it is one with.
+        """For each atom, the smallest atom it is one with; not to be written to."""
+        state = (self.count, len(self._left))
+        if self._solved is None or self._solved[0] != state:
+            self._solved = (state, self._solve())
+        return self._solved[1]
 
-        Hook every root to the smallest neighbouring root and shorten the paths, until nothing moves: a number of
-        rounds that grows with the logarithm of the longest chain.
+    def _solve(self) -> Ints:
+        """Hook every root to the smallest neighbouring root and shorten the paths, until nothing moves.
+
+        The number of rounds grows with the logarithm of the longest chain.
         """
         labels = np.arange(self.count, dtype=np.int64)
         if not self._left:

@@ -9,11 +9,14 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
+import torch.fx.config
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
 from torch.fx import Graph
@@ -87,8 +90,15 @@ class Deadline(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def capture(model: nn.Module, example: Example, *, mode: Mode, deadline: Deadline) -> Captured:
+def capture(model: nn.Module, example: Example, *, mode: Mode, deadline: Deadline, lines: bool = True) -> Captured:
     """The graph of a forward pass as ``torch.export`` (non-strict) sees it. ``model`` is a copy: its mode changes.
+
+    Args:
+        model: A copy.
+        example: What it is called with.
+        mode: Of the model.
+        deadline: After which nothing goes on.
+        lines: Whether nodes know the line of the model's code they come from, which takes time.
 
     Raises:
         PruningError: the model cannot be exported; the error names the line of the model's code.
@@ -96,7 +106,7 @@ def capture(model: nn.Module, example: Example, *, mode: Mode, deadline: Deadlin
     model.train(mode == "train")
     _without_cache(model)
     try:
-        with warnings.catch_warnings(), random_state_kept(model), torch.no_grad(), _quiet(), deadline:
+        with warnings.catch_warnings(), random_state_kept(model), torch.no_grad(), _quiet(), _lean(lines), deadline:
             warnings.simplefilter("ignore")
             program = torch.export.export(model, example.args, example.kwargs or None, strict=False)
     except PruningError:
@@ -138,6 +148,41 @@ def _quiet() -> Generator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
         logging.disable(silenced)
+
+
+@contextmanager
+def _lean(lines: bool) -> Generator[None]:
+    """Without what the exporter does that nothing here needs.
+
+    It would take the graph apart at every change of the gradient mode, recompile the parts, and put them together
+    again: a third of the time of a transformer. Where a version of PyTorch has no such pass under that name, nothing is
+    left out.
+    """
+    name = "replace_set_grad_with_hop_pass"
+    passes = _imported(f"torch._export.passes.{name}")
+    before, told = getattr(passes, name, None), getattr(torch.fx.config, "do_not_emit_stack_traces", None)
+    try:
+        if before is not None:
+            setattr(passes, name, _untouched)
+        if told is not None:
+            torch.fx.config.do_not_emit_stack_traces = told or not lines
+        yield
+    finally:
+        if before is not None:
+            setattr(passes, name, before)
+        if told is not None:
+            torch.fx.config.do_not_emit_stack_traces = told
+
+
+def _untouched(module: object, signature: object) -> tuple[object, object]:
+    return module, signature
+
+
+def _imported(name: str) -> ModuleType | None:
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
 
 
 def canonical(model: nn.Module) -> dict[str, str]:

@@ -11,8 +11,10 @@ from torch.fx import Node
 
 from flowprune.core.units import Kind, Layout
 from flowprune.structure.capture import Captured
+from flowprune.structure.grouping import groups
 from flowprune.structure.ledger import Ledger
 from flowprune.structure.lessons import Attribute, Spot
+from flowprune.structure.trial import Units
 
 Sizes = dict[Attribute, tuple[Spot, int]]
 
@@ -41,52 +43,61 @@ def candidates(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spo
 
     An attribute is a candidate where it is as large as a dimension of the channels that flow through the node, there
     or elsewhere, and belongs to one of the modules that the node is part of. First those of the innermost module that
-    has any, for all nodes together, then those of the next; then one attribute at a time, for all modules of one type
-    together.
+    has any, for all nodes together, then those of the next; then those of all modules of one type, and one attribute
+    at a time.
     """
     levels: dict[int, Sizes] = {}
-    for spot in spots:
-        for depth, (_, found) in enumerate(_around(model, graphs, ledger, spot)):
+    for modules in _around(model, graphs, ledger, spots):
+        for depth, (_, found) in enumerate(modules):
             levels.setdefault(depth, {}).update(found)
     return [*levels.values(), *alike(model, graphs, ledger, spots)]
 
 
 def alike(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spots: Sequence[Spot]) -> list[Sizes]:
-    """The candidates one attribute at a time, for all modules of one type together."""
+    """The candidates of all modules of one type together: all attributes, then one at a time."""
+    types: dict[type[nn.Module], Sizes] = {}
     names: dict[tuple[type[nn.Module], str], Sizes] = {}
-    for spot in spots:
-        for module, found in _around(model, graphs, ledger, spot):
+    for modules in _around(model, graphs, ledger, spots):
+        for module, found in modules:
+            types.setdefault(type(module), {}).update(found)
             for attribute, place in found.items():
                 names.setdefault((type(module), attribute[1]), {})[attribute] = place
-    return list(names.values())
+    return [sizes for kind, own in types.items() for sizes in (own, *(s for (k, _), s in names.items() if k is kind))]
 
 
 def _around(
-    model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spot: Spot
-) -> Iterator[tuple[nn.Module, Sizes]]:
-    """The modules around a node that have candidates, from the innermost."""
-    node = next((n for n in graphs[spot.graph].graph.nodes if n.name == spot.node), None)
-    if node is None:
-        return
-    places = _places(ledger, spot)
-    for path in reversed(module_paths(node)):
-        found = {attribute: places[size] for attribute, size in _matching(model, path, places)}
-        if found:
-            yield model.get_submodule(path), found
+    model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spots: Sequence[Spot]
+) -> Iterator[list[tuple[nn.Module, Sizes]]]:
+    """For each node the modules around it that have candidates, from the innermost."""
+    nodes = {Spot(number, node.name): node for number, captured in enumerate(graphs) for node in captured.graph.nodes}
+    places = _places(ledger)
+    group = Units.of(ledger, groups(ledger)).group
+    for spot in spots:
+        mine = {
+            number for dim in ledger.dims[spot] if dim is not None for number in np.unique(group[dim.atoms]).tolist()
+        }
+        sizes = {size: place for number in sorted(mine) for size, place in places.get(number, {}).items()}
+        near = {dim.size: (spot, k) for k, dim in enumerate(ledger.dims[spot]) if dim is not None}
+        modules: list[tuple[nn.Module, Sizes]] = []
+        for path in reversed(module_paths(nodes[spot])):
+            found = {a: near.get(size, sizes.get(size)) for a, size in _matching(model, path, {**sizes, **near})}
+            known = {attribute: place for attribute, place in found.items() if place is not None}
+            if known:
+                modules.append((model.get_submodule(path), known))
+        yield modules
 
 
-def _places(ledger: Ledger, spot: Spot) -> dict[int, tuple[Spot, int]]:
-    """For each size that the channels of a node have, there or at another node, a dimension of that size."""
-    label = ledger.atoms.labels()
-    mine = np.zeros(len(label), dtype=bool)
-    for dim in ledger.dims[spot]:
-        if dim is not None:
-            mine[label[dim.atoms]] = True
-    found: dict[int, tuple[Spot, int]] = {}
-    for other in (spot, *ledger.dims):
-        for place, dim in enumerate(ledger.dims[other]):
-            if dim is not None and dim.size not in found and mine[label[dim.atoms]].all():
-                found[dim.size] = (other, place)
+def _places(ledger: Ledger) -> dict[int, dict[int, tuple[Spot, int]]]:
+    """For each group of units, and each size that its channels have anywhere, the first dimension of that size."""
+    group = Units.of(ledger, groups(ledger)).group
+    found: dict[int, dict[int, tuple[Spot, int]]] = {}
+    for spot, dims in ledger.dims.items():
+        for place, dim in enumerate(dims):
+            if dim is None or not dim.size:
+                continue
+            number = int(group[dim.atoms[0]])
+            if number >= 0 and dim.size not in found.get(number, {}) and (group[dim.atoms] == number).all():
+                found.setdefault(number, {})[dim.size] = (spot, place)
     return found
 
 

@@ -90,7 +90,7 @@ def attempt(
     modes: tuple[Mode, ...] = ("eval", "train")
     for number, (before, mode) in enumerate(zip(graphs, modes, strict=False)):
         try:
-            after = capture(small, example, mode=mode, deadline=deadline)
+            after = capture(small, example, mode=mode, deadline=deadline, lines=False)
         except CaptureError as error:
             spots = _on_the_line(before, ledger, number, error.__cause__ or error)
             return Disproof(spots, WRITTEN, _of_the_same(ledger, spots))
