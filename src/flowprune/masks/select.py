@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from numbers import Real
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,23 +12,22 @@ from torch import Tensor
 from flowprune.core.errors import PruningError, invalid, unknown
 from flowprune.masks.lowest import keep_highest
 from flowprune.masks.masks import Masks
-
-Scope = Literal["global", "local"]
+from flowprune.masks.pools import Pool, Scope, check_scope, pools
 
 
 def select(
     scores: Mapping[str, Tensor],
-    sparsity: float | Mapping[str, float],
+    sparsity: float | Mapping[str, float] | None = None,
     *,
-    scope: str = "global",
+    scope: Scope = "global",
     min_keep: int | Mapping[str, int] | None = None,
     protect: Sequence[str] = (),
     within: Mapping[str, Tensor] | None = None,
 ) -> Masks:
     """Keep the highest-scored units; exactly ``round(sparsity * n)`` are removed.
 
-    Global: n counts all units of ``scores``, one ranking over all. Local: n counts a layer's units, one ranking
-    each. Ties go to the lower position, except that a layer which would be emptied by a tie alone keeps its
+    Layers are ranked in pools, and n counts the units of a pool. Global: one pool of all layers. Local: one for each
+    layer. Isomorphic: one for each structure (:func:`flowprune.masks.pools.structure_of`). Ties go to the lower position, except that a layer which would be emptied by a tie alone keeps its
     first tied unit. Protection is by boolean, never by a sentinel score.
 
     Shapes: ``result[name]`` is boolean with the shape of ``scores[name]``.
@@ -37,15 +35,18 @@ def select(
     Args:
         scores: Larger = keep.
         sparsity: Fraction removed of the units in ``scores``, in [0, 1); or one fraction for each layer by name,
-            which implies the local scope.
-        scope: ``"global"`` or ``"local"`` (per layer).
+            which implies the local scope. None only where ``scope`` names the sparsity of every layer.
+        scope: ``"global"``, ``"local"`` (per layer) or ``"isomorphic"``; pools of your own as lists of patterns
+            (``fnmatch``), ``[["stem*", "layer1.*"], ["layer2.*"]]``; or patterns with a sparsity of their own,
+            ``{"layer1.*": 0.3}``. Layers that fit no pattern form one more pool, at ``sparsity``.
         min_keep: At least this many units of each layer stay: its top-scored ones. A number, or one by name. By default
             1 for channels (scores with a layout), since a layer without any cuts the network in two, and 0 otherwise.
         protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n.
         within: Earlier masks. What they cut stays cut and counts as removed (nested rounds).
 
     Raises:
-        ValueError: a sparsity outside [0, 1), a score that is NaN or infinite, an unknown name.
+        ValueError: a sparsity outside [0, 1), a score that is NaN or infinite, an unknown name, a pattern that fits no
+            layer, a layer that fits two.
         PruningError: a layer would be emptied (with min_keep 0), or protection leaves too little to cut.
 
     Example:
@@ -53,6 +54,9 @@ def select(
         4
         >>> select({"a": torch.tensor([3.0, 1.0]), "b": torch.tensor([2.0, 4.0])}, 0.25)["a"]
         tensor([ True, False])
+        >>> masks = select({"a": torch.arange(4.0), "b": torch.arange(4.0)}, 0.25, scope={"b": 0.75})
+        >>> masks.per_layer()["a"].kept, masks.per_layer()["b"].kept
+        (3, 1)
     """
     _check(scores, sparsity, scope, within)
     layout, fingerprint = getattr(scores, "layout", None), getattr(scores, "fingerprint", None)
@@ -62,10 +66,11 @@ def select(
     safe = {name for name in scores if any(fnmatchcase(name, pattern) for pattern in protect)}
     _check_patterns(protect, scores)
     masks: dict[str, Tensor] = {}
-    for names, remove in _pools(scores, sparsity, scope):
-        alive = None if within is None else {n: within[n] for n in names}
-        pool = {n: scores[n] for n in names}
-        masks |= remove_lowest(pool, remove, min_keep=keep, protected=safe, alive=alive)
+    for pool in _pools(scores, sparsity, scope):
+        alive = None if within is None else {n: within[n] for n in pool.names}
+        ranked = {n: scores[n] for n in pool.names}
+        masks |= remove_lowest(ranked, pool.remove, min_keep=keep, protected=safe, alive=alive)
+    masks = {name: masks[name] for name in scores}
     return Masks(masks, layout=layout, fingerprint=fingerprint)
 
 
@@ -123,14 +128,12 @@ def floors(sizes: Mapping[str, int], fraction: float = 0.05) -> dict[str, int]:
 
 
 def _pools(
-    scores: Mapping[str, Tensor], sparsity: float | Mapping[str, float], scope: str
-) -> list[tuple[list[str], int]]:
-    """Lists of layers ranked together, and how many units go from each."""
+    scores: Mapping[str, Tensor], sparsity: float | Mapping[str, float] | None, scope: Scope
+) -> tuple[Pool, ...]:
+    """The pools of a scope, or one for each layer where each layer has its sparsity by name."""
     if isinstance(sparsity, Mapping):
-        return [([name], round(sparsity[name] * scores[name].numel())) for name in scores]
-    if scope == "local":
-        return [([name], round(sparsity * score.numel())) for name, score in scores.items()]
-    return [(list(scores), round(sparsity * sum(score.numel() for score in scores.values())))]
+        return tuple(Pool((name,), score.numel(), sparsity[name]) for name, score in scores.items())
+    return pools(scores, scope, sparsity)
 
 
 def _locked(
@@ -174,8 +177,8 @@ def _check_patterns(protect: Sequence[str], scores: Mapping[str, Tensor]) -> Non
 
 def _check(
     scores: Mapping[str, Tensor],
-    sparsity: float | Mapping[str, float],
-    scope: str,
+    sparsity: float | Mapping[str, float] | None,
+    scope: Scope,
     within: Mapping[str, Tensor] | None,
 ) -> None:
     for name, value in scores.items():
@@ -183,12 +186,12 @@ def _check(
             raise invalid(f"select(scores=): scores of {name!r}", "a tensor", value)
     if not scores or not sum(score.numel() for score in scores.values()):
         raise invalid("select(scores=)", "at least one layer with units", dict(scores))
-    if scope not in ("global", "local"):
-        raise unknown("select(scope=)", scope, ("global", "local"))
+    check_scope("select", scope)
     if isinstance(sparsity, Mapping) and sparsity.keys() != scores.keys():
         odd = sorted(sparsity.keys() ^ scores.keys())
         raise invalid("select(sparsity=)", "given for exactly the layers of the scores", odd)
-    for value in sparsity.values() if isinstance(sparsity, Mapping) else (sparsity,):
+    given = tuple(sparsity.values()) if isinstance(sparsity, Mapping) else (sparsity,)
+    for value in given if sparsity is not None else ():
         if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value < 1.0:
             raise invalid("select(sparsity=)", "in [0, 1)", value, "To keep a fraction d, pass sparsity=1-d.")
     for name in scores:
