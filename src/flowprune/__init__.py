@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flowprune.masks import Masks, Scores, Weights, apply, check_zeros, release, select
     from flowprune.measures import MEASURES, Measure, Tracked, score
     from flowprune.models import MODELS
-    from flowprune.prune import Cut, Pruner, PruneResult, prune
+    from flowprune.prune import Budget, Cut, Pruner, PruneResult, RoundedWidths, Solution, prune, round_widths, solve
     from flowprune.signals import Signals, gather
     from flowprune.structure import Channels, remove, trace
 
@@ -53,10 +53,15 @@ _HOMES = {
     "Tracked": "measures",
     "score": "measures",
     "MODELS": "models",
+    "Budget": "prune",
     "Cut": "prune",
     "PruneResult": "prune",
     "Pruner": "prune",
+    "RoundedWidths": "prune",
+    "Solution": "prune",
     "prune": "prune",
+    "round_widths": "prune",
+    "solve": "prune",
     "Signals": "signals",
     "gather": "signals",
     "Channels": "structure",
@@ -81,6 +86,7 @@ __all__ = [
     "MEASURES",
     "MODELS",
     "PRESETS",
+    "Budget",
     "Channels",
     "Cut",
     "Index",
@@ -89,8 +95,10 @@ __all__ = [
     "PruneResult",
     "Pruner",
     "PruningError",
+    "RoundedWidths",
     "Scores",
     "Signals",
+    "Solution",
     "Source",
     "Step",
     "Tracked",
@@ -113,9 +121,11 @@ __all__ = [
     "release",
     "remove",
     "report",
+    "round_widths",
     "schedules",
     "score",
     "select",
+    "solve",
     "structure",
     "trace",
     "train",

@@ -149,7 +149,7 @@ def test_an_optimizer_of_another_model_is_refused_and_one_of_a_larger_system_fol
     ("change", "error", "message"),
     [
         ({"measure": "magnitud"}, KeyError, "Did you mean 'magnitude'"),
-        ({"scope": "layer"}, KeyError, "global, local"),
+        ({"scope": "layer"}, KeyError, "global, isomorphic, local"),
         ({"momentum": "keep"}, KeyError, "reset, slice"),
         ({"floor": 1.5}, ValueError, r"\[0, 1\)"),
     ],

@@ -102,8 +102,8 @@ def test_multiply_adds_need_inputs():
 def test_no_width_is_measured_twice():
     model, x = randomised(Plain), images()
     table = LatencyTable(model, trace(model, x).groups, x)
-    times = iter(range(1, 10))
-    with mock.patch.object(tables, "latency", lambda *_, **__: Latency(float(next(times)), 0.0, 2, 1, 1)):
+    times = [Latency(float(t), 0.0, 2, 1, 1) for t in range(1, 10)]
+    with mock.patch.object(tables, "latency", side_effect=times):
         for mask in ([1, 0, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1], [1] * 6, [0, 0, 1, 1, 1, 1], [1] * 6):
             table.of({"0.weight": torch.tensor(mask).bool()})
         assert [(row.kept["0.weight"], row.latency.median_ms) for row in table.rows] == [(5, 1.0), (6, 2.0), (4, 3.0)]

@@ -61,7 +61,7 @@ def pools(
 
     Raises:
         UnknownNameError: another word, or a pattern that fits no layer.
-        ValueError: a layer is in two pools, or the common sparsity is missing or of no use.
+        ValueError: a layer is in two pools, or the common sparsity is missing.
 
     Source: isomorphic: Fang et al. (2024), Isomorphic Pruning for Vision Models, arXiv 2407.04616.
 
@@ -75,22 +75,31 @@ def pools(
     if isinstance(scope, str):
         found = _by_key(units, SCOPES[scope](units))
         return tuple(_pool(names, units, _common(where, sparsity, "the layers")) for names in found)
-    own: list[float | None]
+    own: Sequence[float | None]
     if isinstance(scope, Mapping):
-        patterns, own = [(pattern,) for pattern in scope], list(scope.values())
+        patterns = [(pattern,) for pattern in scope]
+        own = [float(value) for value in scope.values()]
     else:
         patterns = [tuple(group) for group in scope]
         own = [None] * len(patterns)
     found, rest = _by_pattern(units, patterns, where)
     if rest:
         found, own = [*found, rest], [*own, None]
-    elif sparsity is not None and None not in own:
-        todo = "Leave it out, or take a pattern out of scope=."
-        raise invalid(f"{where}(sparsity=)", "None where scope= names the sparsity of every layer", sparsity, todo)
     return tuple(
         _pool(names, units, _common(where, sparsity, REST) if mine is None else mine, own=mine is not None)
         for names, mine in zip(found, own, strict=True)
     )
+
+
+def require_use(where: str, sparsity: float | None, found: Sequence[Pool]) -> None:
+    """Raise where a common sparsity applies to no pool: it would be asked for and not be reached.
+
+    Raises:
+        ValueError: every pool has a sparsity of its own.
+    """
+    if sparsity is not None and all(pool.own for pool in found):
+        todo = "Leave it out, or take a pattern out of scope=."
+        raise invalid(f"{where}(sparsity=)", "None where scope= names the sparsity of every layer", sparsity, todo)
 
 
 def check_scope(where: str, scope: object) -> None:
@@ -159,7 +168,7 @@ def _keys_of_structures(units: Mapping[str, Tensor]) -> list[Hashable]:
 
 SCOPES: Final[Mapping[str, Callable[[Mapping[str, Tensor]], list[Hashable]]]] = {
     "global": lambda units: [None] * len(units),
-    "local": lambda units: list(units),
+    "local": list,
     "isomorphic": _keys_of_structures,
 }
 """Word -> a key for each layer: layers of one key are one pool."""
@@ -201,4 +210,6 @@ def _pool(names: Sequence[str], units: Mapping[str, Tensor], sparsity: float, *,
 
 
 def _is_patterns(group: object) -> bool:
-    return isinstance(group, (list, tuple)) and bool(group) and all(isinstance(p, str) for p in cast("list[Any]", group))
+    return (
+        isinstance(group, (list, tuple)) and bool(group) and all(isinstance(p, str) for p in cast("list[Any]", group))
+    )

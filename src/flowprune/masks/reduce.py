@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import PruningError, unknown
-from flowprune.core.units import Layout, UnitGroup
+from flowprune.core.units import Layout, Member, UnitGroup
 
 Reducer = Literal["sum", "sum_abs", "abs_sum", "l2"]
 
@@ -24,6 +24,9 @@ REDUCERS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]
     "l2": (torch.square, torch.sqrt),
 }
 
+MEMBERS = ("producers", "group")
+"""Which slices of a unit are read: those that make it (the founding paper), or all weights that touch it."""
+
 
 def reduce(
     contributions: Mapping[str, Tensor],
@@ -31,6 +34,7 @@ def reduce(
     reducer: str,
     *,
     on: Literal["weight", "norm"] = "weight",
+    members: str = "producers",
 ) -> dict[str, Tensor]:
     """Reduce contributions to scores: per unit where a layout is given, else per weight.
 
@@ -49,9 +53,11 @@ def reduce(
         layout: Groups of units; None for weight granularity.
         reducer: One of ``REDUCERS``.
         on: Which scored members of a group are read: its producing weights or their norms.
+        members: ``"producers"``: these alone; ``"group"``: with them every slice of a weight that reads the unit: of
+            later layers, and of depthwise filters.
 
     Raises:
-        UnknownNameError: the reducer is not known.
+        UnknownNameError: the reducer or the word for members is not known.
         PruningError: a group has no scored member with a contribution.
 
     Example:
@@ -62,17 +68,34 @@ def reduce(
     """
     if reducer not in REDUCERS:
         raise unknown("reduce(reducer=)", reducer, REDUCERS)
+    if members not in MEMBERS:
+        raise unknown("reduce(members=)", members, MEMBERS)
     if layout is not None:
-        return {name: _reduce_group(contributions, group, reducer, on) for name, group in layout.items()}
+        read = {name: read_members(group, on, members) for name, group in layout.items()}
+        return {name: _reduce_group(contributions, group, reducer, read[name], on) for name, group in layout.items()}
     inner, outer = REDUCERS[reducer]
     return {name: outer(inner(value)) for name, value in contributions.items()}
 
 
-def _reduce_group(contributions: Mapping[str, Tensor], group: UnitGroup, reducer: str, on: str) -> Tensor:
+def read_members(group: UnitGroup, on: str, members: str = "producers") -> list[Member]:
+    """The slices of a unit that its score is made of.
+
+    Example:
+        >>> from flowprune.core.units import rows
+        >>> [member.name for member in read_members(rows("fc.weight", 2), "weight")]
+        ['fc.weight']
+    """
+    whole = members == "group"
+    return [m for m in group.members if (m.role == on and (m.scored or whole)) or (whole and m.role == "input")]
+
+
+def _reduce_group(
+    contributions: Mapping[str, Tensor], group: UnitGroup, reducer: str, read: list[Member], on: str
+) -> Tensor:
     inner, outer = REDUCERS[reducer]
     total: Tensor | None = None
-    for member in group.members:
-        if member.role != on or not member.scored or member.name not in contributions:
+    for member in read:
+        if member.name not in contributions:
             continue
         value = inner(contributions[member.name])
         others = [axis for axis in range(value.dim()) if axis != member.axis]

@@ -12,7 +12,7 @@ from torch import Tensor
 from flowprune.core.errors import PruningError, invalid, unknown
 from flowprune.masks.lowest import keep_highest
 from flowprune.masks.masks import Masks
-from flowprune.masks.pools import Pool, Scope, check_scope, pools
+from flowprune.masks.pools import Pool, Scope, check_scope, pools, require_use
 
 
 def select(
@@ -27,8 +27,9 @@ def select(
     """Keep the highest-scored units; exactly ``round(sparsity * n)`` are removed.
 
     Layers are ranked in pools, and n counts the units of a pool. Global: one pool of all layers. Local: one for each
-    layer. Isomorphic: one for each structure (:func:`flowprune.masks.pools.structure_of`). Ties go to the lower position, except that a layer which would be emptied by a tie alone keeps its
-    first tied unit. Protection is by boolean, never by a sentinel score.
+    layer. Isomorphic: one for each structure (:func:`flowprune.masks.pools.structure_of`). Ties go to
+    the lower position, except that a layer which would be emptied by a tie alone keeps its first tied unit. Protection
+    is by boolean, never by a sentinel score.
 
     Shapes: ``result[name]`` is boolean with the shape of ``scores[name]``.
 
@@ -63,8 +64,7 @@ def select(
     if min_keep is None:
         min_keep = 1 if layout else 0
     keep = {name: _floor(min_keep, name) for name in scores}
-    safe = {name for name in scores if any(fnmatchcase(name, pattern) for pattern in protect)}
-    _check_patterns(protect, scores)
+    safe = fitting("select(protect=)", protect, scores)
     masks: dict[str, Tensor] = {}
     for pool in _pools(scores, sparsity, scope):
         alive = None if within is None else {n: within[n] for n in pool.names}
@@ -127,13 +127,35 @@ def floors(sizes: Mapping[str, int], fraction: float = 0.05) -> dict[str, int]:
     return {name: min(int(fraction * size) + 1, size) for name, size in sizes.items()}
 
 
+def fitting(where: str, patterns: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The names that fit one of some patterns (``fnmatch``).
+
+    Raises:
+        ValueError: one string in place of a sequence.
+        UnknownNameError: a pattern fits no name.
+
+    Example:
+        >>> fitting("select(protect=)", ("conv*",), ["conv1", "conv2", "fc"])
+        ['conv1', 'conv2']
+    """
+    names = list(names)
+    if isinstance(patterns, str):
+        raise invalid(where, "a sequence of patterns", patterns, f"Pass ({patterns!r},).")
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise unknown(where, pattern, names)
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
 def _pools(
     scores: Mapping[str, Tensor], sparsity: float | Mapping[str, float] | None, scope: Scope
 ) -> tuple[Pool, ...]:
     """The pools of a scope, or one for each layer where each layer has its sparsity by name."""
     if isinstance(sparsity, Mapping):
         return tuple(Pool((name,), score.numel(), sparsity[name]) for name, score in scores.items())
-    return pools(scores, scope, sparsity)
+    found = pools(scores, scope, sparsity)
+    require_use("select", sparsity, found)
+    return found
 
 
 def _locked(
@@ -165,14 +187,6 @@ def _floor(min_keep: int | Mapping[str, int], name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise invalid("select(min_keep=)", "a whole number >= 0, or one by layer", value)
     return value
-
-
-def _check_patterns(protect: Sequence[str], scores: Mapping[str, Tensor]) -> None:
-    if isinstance(protect, str):
-        raise invalid("select(protect=)", "a sequence of patterns", protect, f"Pass protect=({protect!r},).")
-    for pattern in protect:
-        if not any(fnmatchcase(name, pattern) for name in scores):
-            raise unknown("select(protect=)", pattern, scores)
 
 
 def _check(

@@ -31,11 +31,16 @@ NORMALISERS: Final[Mapping[str, Scale]] = {
     "mean": _by_mean,
     "fan_in": lambda scores, fan_in: scores / fan_in.sqrt(),
 }
-"""none: as they are. mean: over the mean absolute score of the layer. fan_in: over √(weights of the unit)."""
+"""none: as they are. mean: over the mean absolute score of the layer. fan_in: over √(weights read of the unit)."""
 
 
 def normalised(
-    scores: Mapping[str, Tensor], how: str, params: Mapping[str, Tensor], layout: Layout | None
+    scores: Mapping[str, Tensor],
+    how: str,
+    params: Mapping[str, Tensor],
+    layout: Layout | None,
+    *,
+    members: str = "producers",
 ) -> dict[str, Tensor]:
     """The scores of each layer, rescaled.
 
@@ -46,6 +51,9 @@ def normalised(
         how: A name of :data:`NORMALISERS`.
         params: Of which the fan-in is counted.
         layout: Groups of units; None for single weights, whose fan-in is that of the output they belong to.
+        members: As the scores were reduced: ``"producers"`` or ``"group"``.
+
+    The fan-in counts the weights that the score was made of: with ``members="group"`` those that read the unit too.
 
     Raises:
         UnknownNameError: another name.
@@ -64,5 +72,6 @@ def normalised(
     if layout is None:
         fans = {name: torch.full_like(score, score[0].numel() if score.dim() else 1) for name, score in scores.items()}
     else:
-        fans = reduce({name: torch.ones_like(value) for name, value in params.items()}, layout, "sum")
+        ones = {name: torch.ones_like(value) for name, value in params.items()}
+        fans = reduce(ones, layout, "sum", members=members)
     return {name: NORMALISERS[how](score, fans[name].to(score.device)) for name, score in scores.items()}

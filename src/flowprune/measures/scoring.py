@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from flowprune.core.errors import PruningError, invalid
+from flowprune.core.errors import PruningError, invalid, unknown
 from flowprune.core.tensors import require_finite
 from flowprune.core.units import Layout
-from flowprune.masks import Scores, Weights
+from flowprune.masks import MEMBERS, Scores, Weights, read_members
 from flowprune.masks import reduce as reduce_contributions
 from flowprune.measures.index import MEASURES
 from flowprune.measures.measure import Measure
@@ -40,6 +40,7 @@ def score(
     *,
     reduce: str | None = None,
     normalise: str = "none",
+    members: str = "producers",
     **options: Any,
 ) -> Scores:
     """Score every unit; larger = keep.
@@ -53,11 +54,13 @@ def score(
         granularity: ``fp.Weights()`` (the default) or ``fp.Channels(example_inputs=x)``.
         reduce: Another reducer than the measure's: sum, sum_abs, abs_sum or l2.
         normalise: What the scores of a layer are divided by before layers are compared: none, mean (absolute score of
-            the layer) or fan_in (its square root).
+            the layer) or fan_in (the square root of the weights that a score is made of).
+        members: Of a channel, what is read: ``"producers"``, the weights that make it, as in the founding paper; or
+            ``"group"``, with them the slices of the later weights that read it.
         options: Options of the measure, e.g. ``seed`` of random, ``initial`` of biased_loss.
 
     Raises:
-        UnknownNameError: an unknown measure, reducer or normaliser, with the known ones.
+        UnknownNameError: an unknown measure, reducer, normaliser or word for members, with the known ones.
         ValueError: a missing signal, an option the measure does not have, or scores that are not finite.
 
     Example:
@@ -77,24 +80,34 @@ def score(
     if chosen.on == "norm" and layout is None:
         rule = "a granularity of channels, whose norms it reads"
         raise invalid(f"score({chosen.name!r}, granularity=)", rule, "weights", "Pass fp.Channels(example_inputs=x).")
-    names = _names(chosen, granularity, layout, signals)
+    _check_members(chosen, members, layout)
+    names = _names(chosen, granularity, layout, signals, members=members)
     seen = _units(signals, layout) if chosen.on == "unit" and layout is not None else _only(signals, names)
     contributions = chosen.contributions(seen, **options)
     if layout is None:
         _refuse_missing(chosen, names, contributions)
     require_finite(f"score({chosen.name!r}): contributions", contributions)
-    scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce)
-    scores = normalised(scores, normalise, signals.params, layout)
+    scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce, members=members)
+    scores = normalised(scores, normalise, signals.params, layout, members=members)
     require_finite(f"score({chosen.name!r})", scores)
     return Scores(scores, layout=layout, fingerprint=signals.fingerprint)
 
 
 def _reduce(
-    measure: Measure, contributions: Mapping[str, Tensor], layout: Layout | None, reducer: str
+    measure: Measure, contributions: Mapping[str, Tensor], layout: Layout | None, reducer: str, *, members: str
 ) -> dict[str, Tensor]:
     if measure.on == "unit":
         return reduce_contributions(contributions, None, reducer)
-    return reduce_contributions(contributions, layout, reducer, on=measure.on)
+    return reduce_contributions(contributions, layout, reducer, on=measure.on, members=members)
+
+
+def _check_members(measure: Measure, members: str, layout: Layout | None) -> None:
+    if members not in MEMBERS:
+        raise unknown("score(members=)", members, MEMBERS)
+    if members == "group" and (layout is None or measure.on != "weight"):
+        where = "weights" if layout is None else f"a measure of {measure.on}s"
+        todo = "Weights that read a unit count for measures of weights on channels."
+        raise invalid(f"score({measure.name!r}, members=)", f"'producers' with {where}", members, todo)
 
 
 def _refuse_missing(measure: Measure, names: list[str], contributions: Mapping[str, Tensor]) -> None:
@@ -113,7 +126,9 @@ def _units(signals: Signals, layout: Layout) -> Signals:
     return Signals(params={name: some.new_zeros(group.size) for name, group in layout.items()})
 
 
-def _names(measure: Measure, granularity: Granularity, layout: Layout | None, signals: Signals) -> list[str]:
+def _names(
+    measure: Measure, granularity: Granularity, layout: Layout | None, signals: Signals, *, members: str
+) -> list[str]:
     """The parameters whose contributions are wanted: nothing else is computed."""
     if layout is None:
         names = granularity.names(signals) if isinstance(granularity, Weights) else tuple(signals.params)
@@ -126,8 +141,8 @@ def _names(measure: Measure, granularity: Granularity, layout: Layout | None, si
         )
     if layout is None:
         return list(names)
-    members = (m for group in layout.values() for m in group.members if m.scored and m.role == measure.on)
-    return list(dict.fromkeys(member.name for member in members))
+    read = (member for group in layout.values() for member in read_members(group, measure.on, members))
+    return list(dict.fromkeys(member.name for member in read))
 
 
 def _only(signals: Signals, names: list[str]) -> Signals:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from flowprune.masks import Masks, Scores, apply, check_zeros, floors, masks_of, select
+from flowprune.masks import Masks, Pool, Scores, apply, check_zeros, fitting, floors, masks_of, remove_lowest
 from flowprune.prune.checks import check_sparsity
 from flowprune.prune.rule import Rule
+from flowprune.prune.shares import most_gone
 
 
 class Masking:
@@ -27,20 +29,33 @@ class Masking:
         apply(self._model, masks)
         self.masks = masks
 
-    def choose(self, scores: Scores, target: float) -> Masks:
-        """Masks in which exactly round(target * n) weights are cut, those cut before among them."""
+    def alive(self, scores: Scores) -> Masks:
+        """All weights, True where alive."""
+        masks = self._already if self.masks is None else self.masks
+        return Masks({n: masks.get(n, torch.ones_like(s, dtype=torch.bool)) for n, s in scores.items()})
+
+    def most(self, alive: Masks) -> dict[str, int]:
+        """How many weights of each layer may be gone."""
+        return most_gone(alive, self._floor, self._protected(alive))
+
+    def choose(self, scores: Scores, pools: Sequence[Pool]) -> Masks:
+        """Masks in which exactly so many weights are cut as the pools say, those cut before among them."""
         sizes = {name: score.numel() for name, score in scores.items()}
-        keep = 0 if self._floor is None else floors(sizes, self._floor)
-        alive = self._already if self.masks is None else self.masks
-        within = {n: alive.get(n, torch.ones_like(s, dtype=torch.bool)) for n, s in scores.items()}
-        protect = self._rule.protect
-        return select(scores, target, scope=self._rule.scope, min_keep=keep, protect=protect, within=within)
+        keep = {} if self._floor is None else floors(sizes, self._floor)
+        alive, safe = self.alive(scores), self._protected(scores)
+        masks: dict[str, Tensor] = {}
+        for pool in pools:
+            ranked = {name: scores[name] for name in pool.names}
+            masks |= remove_lowest(ranked, pool.remove, min_keep=keep, protected=safe, alive=alive)
+        return Masks({name: masks[name] for name in scores}, fingerprint=scores.fingerprint)
 
-    def propose(self, scores: Scores, target: float) -> Masks:
+    def propose(self, scores: Scores, pools: Sequence[Pool]) -> Masks:
         """What :meth:`choose` would give now: the same, since choosing changes nothing here."""
-        return self.choose(scores, target)
+        return self.choose(scores, pools)
 
-    def carry_out(self, masks: Masks, target: float, optimizer: Optimizer | None, probe: Any) -> tuple[str, ...]:
+    def carry_out(
+        self, masks: Masks, pools: Sequence[Pool], optimizer: Optimizer | None, probe: Any
+    ) -> tuple[str, ...]:
         """Apply the masks; the checks that passed."""
         del probe
         others = {name: mask for name, mask in self._already.items() if name not in masks}
@@ -49,7 +64,7 @@ class Masking:
         check_zeros(self._model)
         if optimizer is not None:
             _check_after_a_step(self._model, optimizer)
-        asked = _asked(masks, target, self._rule.scope)
+        asked = sum(pool.remove for pool in pools)
         return check_sparsity(masks.total - masks.kept, asked, masks.total), "zeros"
 
     def counts(self, masks: Masks) -> tuple[int, int, int]:
@@ -63,6 +78,9 @@ class Masking:
         layers = masks.per_layer()
         keep = floors({name: count.total for name, count in layers.items()}, self._floor)
         return tuple(name for name, count in layers.items() if count.kept <= keep[name])
+
+    def _protected(self, names: Iterable[str]) -> list[str]:
+        return fitting("Pruner(protect=)", self._rule.protect, names)
 
     def verify(self) -> None:
         """Between rounds: masked weights are still zero."""
@@ -79,9 +97,3 @@ def _check_after_a_step(model: nn.Module, optimizer: Optimizer) -> None:
             check_zeros(model)
 
     handle = optimizer.register_step_pre_hook(look)
-
-
-def _asked(masks: Masks, target: float, scope: str) -> int:
-    if scope == "global":
-        return round(target * masks.total)
-    return sum(round(target * mask.numel()) for mask in masks.values())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 from torch import nn
@@ -13,10 +13,12 @@ from flowprune.core.errors import invalid
 from flowprune.masks import Masks, Scores, Weights
 from flowprune.measures import MEASURES, Granularity, Measure
 from flowprune.objectives.batch import inputs_of
-from flowprune.prune.checks import probe_of
+from flowprune.prune.budget import Budget
+from flowprune.prune.checks import check_budget, probe_of
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.records import Round
 from flowprune.prune.rule import RuleOptions
+from flowprune.prune.solution import Solution
 from flowprune.schedules import Schedule, one_shot
 from flowprune.structure import Cost, Latency, latency, measure_cost
 
@@ -65,6 +67,7 @@ class PruneResult:
         checks: What was verified, each once.
         cost: Parameters, non-zeros, multiply-adds, bytes and latency before and after.
         cuts: The numbers of each round.
+        budget: The budget as it was solved, with the achieved amount and the miss; None where a sparsity was asked.
     """
 
     model: nn.Module
@@ -73,27 +76,32 @@ class PruneResult:
     checks: tuple[str, ...]
     cost: CostChange
     cuts: tuple[Round, ...]
+    budget: Solution | None = None
 
 
 def prune(
     model: nn.Module,
     *,
     measure: str | Measure,
-    sparsity: float,
+    sparsity: float | None = None,
+    budget: Budget | None = None,
     granularity: Granularity | None = None,
     objective: Any = None,
     batches: Iterable[Any] = (),
     schedule: Schedule | None = None,
     **rule: Unpack[RuleOptions],
 ) -> PruneResult:
-    """Prune a copy of a model to a sparsity; the model itself is left as it was.
+    """Prune a copy of a model to a sparsity or a budget; the model itself is left as it was.
 
-    With a schedule of several rounds the signals are gathered anew on the partly pruned copy before each cut.
+    With a schedule of several rounds the signals are gathered anew on the partly pruned copy before each cut. A budget
+    is what is left after the last of them; it is solved anew from the scores of each round.
 
     Args:
         model: Any module.
         measure: A name in ``MEASURES``, or a measure.
-        sparsity: Fraction of the units removed, in [0, 1); exactly round(sparsity * n) of the n units go.
+        sparsity: Fraction of the units removed, in [0, 1); exactly round(sparsity * n) of the n units go. Either this
+            or ``budget``, or neither where the scope names the sparsity of every layer.
+        budget: What is to be left, e.g. ``fp.Budget(parameters=0.5)``: met as nearly as removing whole units can.
         granularity: ``fp.Weights()`` (the default) or ``fp.Channels(example_inputs=x)``.
         objective: As for ``fp.gather``; not needed where the measure needs no signal.
         batches: Re-iterable where there are several rounds.
@@ -101,24 +109,38 @@ def prune(
         rule: scope, floor, protect, mode, options; see :class:`~flowprune.prune.rule.Rule`.
 
     Raises:
-        ValueError: a sparsity outside [0, 1), an objective or batches missing, or scores that are not finite.
-        PruningError: a layer would be emptied, or a check failed.
+        ValueError: a sparsity outside [0, 1), one beside a budget, an objective or batches missing, or scores that are
+            not finite.
+        PruningError: a layer would be emptied, the budget is not feasible, or a check failed.
 
     Example:
-        >>> import flowprune as fp
+        >>> import torch, flowprune as fp
         >>> result = fp.prune(nn.Linear(4, 2), measure="magnitude", sparsity=0.5)
         >>> result.masks.sparsity, int(result.model.weight.count_nonzero())
         (0.5, 4)
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> units = fp.Channels(example_inputs=torch.ones(1, 4))
+        >>> print(fp.prune(model, measure="magnitude", budget=fp.Budget(parameters=30), granularity=units).budget)
+        asked 30 parameters, achieved 30 (miss +0)
     """
     granularity = Weights() if granularity is None else granularity
     chosen = MEASURES[measure] if isinstance(measure, str) else measure
-    plan = _with_sparsity(schedule or one_shot(), sparsity)
+    plan = _planned(schedule or one_shot(), sparsity, budget, rule.get("scope"))
     if chosen.needs and objective is None:
         raise invalid("prune(objective=)", f"given, because {chosen.name!r} needs {chosen.needs}", None)
     kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
     example = _example(granularity, kept)
     copy = deepcopy(model)
-    pruner = Pruner(copy, None, measure=chosen, granularity=granularity, objective=objective, schedule=plan, **rule)
+    pruner = Pruner(
+        copy,
+        None,
+        measure=chosen,
+        granularity=granularity,
+        objective=objective,
+        schedule=plan,
+        budget=budget,
+        **rule,
+    )
     cuts: list[Round] = []
     scores = Scores({})
     while (cut := pruner.step(kept)) is not None:
@@ -127,13 +149,16 @@ def prune(
     masks = pruner.masks
     if masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
+    cost = _change(model, copy, example)
+    checks = (*(check for cut in cuts for check in cut.checks), *check_budget(pruner.solution, cost.after))
     return PruneResult(
         model=copy,
         masks=masks,
         scores=scores,
-        checks=tuple(dict.fromkeys(check for cut in cuts for check in cut.checks)),
-        cost=_change(model, copy, example),
+        checks=tuple(dict.fromkeys(checks)),
+        cost=cost,
         cuts=tuple(cuts),
+        budget=None if pruner.solution is None else replace(pruner.solution, masks=masks),
     )
 
 
@@ -142,8 +167,14 @@ def _change(model: nn.Module, pruned: nn.Module, example: Any) -> CostChange:
     return CostChange(measure_cost(model, example), measure_cost(pruned, example), *times)
 
 
-def _with_sparsity(schedule: Schedule, sparsity: float) -> Schedule:
+def _planned(schedule: Schedule, sparsity: float | None, budget: Budget | None, scope: object) -> Schedule:
     """The schedule with its target; one that has another target is refused."""
+    if sparsity is not None and budget is not None:
+        raise invalid("prune(budget=)", "None beside sparsity=", budget, "Name one target.")
+    if sparsity is None and (budget is not None or isinstance(scope, Mapping)):
+        return schedule
+    if sparsity is None:
+        raise invalid("prune(sparsity=)", "given, or budget=", None, "E.g. budget=fp.Budget(parameters=0.5).")
     schedule.targets(sparsity)
     return Schedule(schedule.name, schedule.rounds, sparsity, schedule.shape)
 
