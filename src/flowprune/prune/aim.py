@@ -110,6 +110,11 @@ class BudgetAim:
         return part.of(min(max(round(target * shares.total), shares.first), final))
 
     @property
+    def targets(self) -> tuple[float, ...]:
+        """None are known ahead."""
+        return ()
+
+    @property
     def removed(self) -> int:
         """How many units are gone in the end, as it seems now."""
         return 0 if self.solution is None else self.solution.removed

@@ -101,7 +101,7 @@ class Pruner:
             self._aim = SparsityAim(schedule, self.rule.scope)
         else:
             self._aim = self._budgeted(budget, schedule, when)
-        self.targets: tuple[float, ...] = self._aim.targets if isinstance(self._aim, SparsityAim) else ()
+        self.targets = self._aim.targets
         self._needs = tuple(dict.fromkeys((*self.measure.needs, *self.rule.observe)))
         self._round = 0
         weights = granularity.name == "weights"

@@ -49,10 +49,8 @@ class RoundedWidths:
     def __str__(self) -> str:
         kept = [sum(count.kept for count in widths.values()) for widths in (self.before, self.after)]
         total = sum(count.total for count in self.before.values())
-        told = (
-            f"{len(self.rounded)} of {len(self.before)} layers rounded, {kept[0]:,} -> {kept[1]:,} of {total:,} units"
-        )
-        told += " kept"
+        told = f"{len(self.rounded)} of {len(self.before)} layers rounded"
+        told += f", {kept[0]:,} -> {kept[1]:,} of {total:,} units kept"
         if self.parameters is not None:
             told += f", {self.parameters[0]:,} -> {self.parameters[1]:,} parameters"
         if self.latency is not None:
