@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional
 
 import flowprune.structure.latency_table as tables
-from flowprune.structure import Forecast, Latency, LatencyTable, measure_cost, remove, trace
+import flowprune.structure.layer_latency as layers
+from flowprune.structure import Forecast, Latency, LatencyTable, LayerLatencies, measure_cost, remove, trace
 from tests.structure.comparing import drawn, images, randomised
-from tests.structure.removable import Plain, every
+from tests.structure.removable import Plain, Residual, every
 
 
 @every
@@ -107,3 +108,18 @@ def test_no_width_is_measured_twice():
         for mask in ([1, 0, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1], [1] * 6, [0, 0, 1, 1, 1, 1], [1] * 6):
             table.of({"0.weight": torch.tensor(mask).bool()})
         assert [(row.kept["0.weight"], row.latency.median_ms) for row in table.rows] == [(5, 1.0), (6, 2.0), (4, 3.0)]
+
+
+def test_a_layer_of_one_kind_and_width_is_timed_once():
+    model, x = randomised(Residual), images()
+    layout = trace(model, x).groups
+    latencies = LayerLatencies(model, layout, x)
+    masks = {name: torch.arange(group.size) < 4 for name, group in layout.items()}
+    with mock.patch.object(layers, "call_ms", return_value=1.0) as timed:
+        found = [latencies.of(masks, f"layers.{block}.conv1.weight") for block in (0, 1)]
+        assert found == [3.0, 3.0]  # the filter, its norm and the filter that reads it
+        assert timed.call_count == 2  # the two filters are alike
+        latencies.of({**masks, "layers.0.conv1.weight": torch.arange(6) < 5}, "layers.0.conv1.weight")
+        assert timed.call_count == 5
+    assert len(latencies.table) == 5
+    assert not any(module._forward_pre_hooks for module in model.modules())

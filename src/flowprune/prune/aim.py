@@ -57,9 +57,10 @@ class SparsityAim:
         del example_inputs
         target, final = self.targets[index], self.targets[-1]
         scope = share_of(self._scope, target / final if final else 1.0)
-        found = pools(way.alive(scores), scope, target if self._common else None, where="Pruner")
-        require_use("Pruner", target if self._common else None, found)
-        end = pools(way.alive(scores), self._scope, final if self._common else None, where="Pruner")
+        alive, common = way.alive(scores), target if self._common else None
+        found = pools(alive, scope, common, where="Pruner")
+        require_use("Pruner", common, found)
+        end = pools(alive, self._scope, final if self._common else None, where="Pruner")
         self.removed = sum(pool.remove for pool in end)
         return found
 

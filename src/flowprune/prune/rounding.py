@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid, unknown
 from flowprune.masks import LayerCount, Masks, Scores, remove_lowest
-from flowprune.structure import Forecast, Latency, LatencyTable
+from flowprune.structure import Forecast, Latency, LatencyTable, LayerLatencies
 
 TO = ("up", "nearest")
 CANDIDATES = (4, 8, 16, 32)
@@ -74,9 +74,10 @@ def round_widths(
     (a layer of 30 that would need 32 keeps its 30) and never fewer than one; one that is whole stays whole, and so does
     one whose units stay in place at zero (``Channels(residual="masked")``), where no tensor has another width.
 
-    ``"auto"`` measures. Layer by layer, the multiples of 4, 8, 16 and 32 are tried with all others as they are by then,
-    and the fastest width is taken that costs no more time than the one given; of equally fast ones the widest. No
-    width is measured twice.
+    ``"auto"`` measures. Group by group, the multiples of 4, 8, 16 and 32 are tried with all others as they are by then:
+    the layers that the group runs through are timed alone (:class:`~flowprune.structure.LayerLatencies`), and the
+    fastest width is taken that costs no more time than the one given; of equally fast ones the widest. No width is
+    measured twice. The whole model is measured before and after.
 
     Args:
         masks: Of channels.
@@ -102,8 +103,9 @@ def round_widths(
         for name, value in (("model", model), ("example_inputs", example_inputs)):
             if value is None:
                 raise invalid(f"round_widths({name}=)", 'given for multiple="auto", which measures', None)
-        table = LatencyTable(require_model("round_widths", model), masks.layout, example_inputs)
-        chosen = _measured(masks, scores, to, table)
+        model = require_model("round_widths", model)
+        table = LatencyTable(model, masks.layout, example_inputs)
+        chosen = _measured(masks, scores, to, LayerLatencies(model, masks.layout, example_inputs))
     elif isinstance(multiple, int):
         widths = {name: rounded(count, multiple, to) for name, count in _movable(masks).items()}
         chosen = _with(masks, scores, widths)
@@ -133,14 +135,14 @@ def rounded(count: LayerCount, multiple: int, to: str = "up") -> int:
     return min(max(blocks, 1) * multiple, count.total)
 
 
-def _measured(masks: Masks, scores: Mapping[str, Tensor], to: str, table: LatencyTable) -> Masks:
-    """Each layer in turn at the fastest of its widths that is not slower than the one it has."""
+def _measured(masks: Masks, scores: Mapping[str, Tensor], to: str, latencies: LayerLatencies) -> Masks:
+    """Each group in turn at the fastest of its widths that is not slower than the one it has."""
     current = masks
     for name, count in _movable(masks).items():
-        best, fastest = current, table.of(_cut(current)).median_ms
+        best, fastest = current, latencies.of(_cut(current), name)
         for width in sorted({rounded(count, multiple, to) for multiple in CANDIDATES}):
             tried = _with(current, scores, {name: width})
-            took = table.of(_cut(tried)).median_ms
+            took = latencies.of(_cut(tried), name)
             if took <= fastest:
                 best, fastest = tried, took
         current = best

@@ -90,12 +90,13 @@ class _Counted(_Ways):
             return forecast.multiply_adds(cut(k))
 
         self._counted: Callable[[int], float] = lambda k: forecast.counted(cut(k))
-        holds = forecast.multiply_adds({}) == forecast.counted({}) and formula(last) == self._counted(last)
-        super().__init__(forecast.counted({}), formula if holds else self._counted)
+        dense = forecast.counted({})
+        holds = forecast.multiply_adds({}) == dense and formula(last) == self._counted(last)
+        super().__init__(dense, formula if holds else self._counted)
 
     def solved(self, shares: Shares, asked: float) -> tuple[Nearest, float | None]:
         found, _ = super().solved(shares, asked)
-        if all(self.amount(k) == self._counted(k) for k in found.proof):
+        if self.amount is self._counted or all(self.amount(k) == self._counted(k) for k in found.proof):
             return found, None
         return nearest(self._counted, shares.first, shares.last, asked), None
 

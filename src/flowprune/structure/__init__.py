@@ -6,6 +6,7 @@ from flowprune.structure.cut import CutPlan, cut_
 from flowprune.structure.forecast import Forecast
 from flowprune.structure.latency import Latency, latency
 from flowprune.structure.latency_table import LatencyTable, Widths
+from flowprune.structure.layer_latency import LayerLatencies
 from flowprune.structure.masked import masked_tensors
 from flowprune.structure.records import Refusal, Trace
 from flowprune.structure.rehearsal import rehearse
@@ -21,6 +22,7 @@ __all__ = [
     "Forecast",
     "Latency",
     "LatencyTable",
+    "LayerLatencies",
     "Refusal",
     "Trace",
     "Widths",

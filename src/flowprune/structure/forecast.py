@@ -82,9 +82,10 @@ class Forecast:
         """
         calls = self._counted_once()
         new = self.shapes(masks)
-        flops = calls.others
-        for name, (total, entries) in calls.weights.items():
-            flops += total * math.prod(new[name]) // entries if name in new else total
+        flops = calls.total
+        for name in new.keys() & calls.weights.keys():
+            total, entries = calls.weights[name]
+            flops -= total - total * math.prod(new[name]) // entries
         return math.ceil(flops / 2 / batch_size(self._inputs()))
 
     def counted(self, masks: Mapping[str, Tensor]) -> int:
@@ -121,7 +122,7 @@ class Forecast:
             full = (self._model, self._inputs())
             try:
                 bare = (_shapes_alone(duplicate(self._model, "Forecast")), self._inputs().map(lambda x: x.to("meta")))
-                same = self._flops(bare[0].eval(), bare[1]) == self._flops(duplicate(full[0]).eval(), full[1])
+                same = self._flops(bare[0].eval(), bare[1]) == self._counted_once().total
             except Exception:  # a model that reads a number of a tensor, or makes one on a device of its own
                 same, bare = False, full
             self._bare = bare if same else full
@@ -160,6 +161,11 @@ class _Calls(TorchDispatchMode):
         if formula is not None:
             self._note(formula(*args, **(kwargs or {}), out_val=out), args)
         return out
+
+    @property
+    def total(self) -> int:
+        """All FLOPs."""
+        return self.others + sum(flops for flops, _ in self.weights.values())
 
     def _note(self, flops: int, args: Any) -> None:
         """To the factor that is a parameter; a bias, which is a vector, is none."""
