@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from flowprune.measures import MEASURES, Measure, Tracked, score
     from flowprune.models import MODELS
     from flowprune.plan import Plan, carry, carry_state, load, replay, save
-    from flowprune.prune import Cut, Pruner, PruneResult, prune
+    from flowprune.prune import Budget, Cut, Pruner, PruneResult, RoundedWidths, Solution, prune, round_widths, solve
     from flowprune.signals import Signals, gather
     from flowprune.structure import Channels, remove, trace
 
@@ -77,10 +77,15 @@ _HOMES = {
     "load": "plan",
     "replay": "plan",
     "save": "plan",
+    "Budget": "prune",
     "Cut": "prune",
     "PruneResult": "prune",
     "Pruner": "prune",
+    "RoundedWidths": "prune",
+    "Solution": "prune",
     "prune": "prune",
+    "round_widths": "prune",
+    "solve": "prune",
     "Signals": "signals",
     "gather": "signals",
     "Channels": "structure",
@@ -109,6 +114,7 @@ __all__ = [
     "NM",
     "PRESETS",
     "Blocks",
+    "Budget",
     "Channels",
     "Cut",
     "Index",
@@ -118,8 +124,10 @@ __all__ = [
     "PruneResult",
     "Pruner",
     "PruningError",
+    "RoundedWidths",
     "Scores",
     "Signals",
+    "Solution",
     "Source",
     "Step",
     "Tracked",
@@ -148,10 +156,12 @@ __all__ = [
     "remove",
     "replay",
     "report",
+    "round_widths",
     "save",
     "schedules",
     "score",
     "select",
+    "solve",
     "structure",
     "trace",
     "train",

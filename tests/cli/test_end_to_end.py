@@ -246,6 +246,15 @@ def test_residual_streams_are_pruned_in_the_form_asked_for(form, said, tmp_path)
     assert said in call(*common, "--residual", form, "--out", tmp_path / "out")
 
 
+def test_a_budget_is_met_and_told(tmp_path):
+    said = call("prune", "--budget", "parameters=0.5", "--measure", "magnitude", "--out", tmp_path / "out")
+    line = next(line for line in said.splitlines() if line.startswith("Budget: "))
+    assert line.startswith("Budget: asked 50 % of parameters, achieved ")
+    left = sum(value.numel() for value in load_file(tmp_path / "out" / "model.safetensors").values())
+    assert left > 0
+    assert "budget" in said.partition("Checked after every cut:")[2]
+
+
 def test_a_form_of_residual_streams_is_of_channels():
     common = ("prune", "--model", "resnet20", "--sparsity", "0.3", "--granularity", "weights")
     assert "--granularity channels" in call(*common, "--residual", "inner", code=2)

@@ -19,10 +19,20 @@ from flowprune.cli.options import (
     Seed,
     Temperature,
 )
+from flowprune.core.errors import invalid
 
 Sparsity = Annotated[
     float | None,
     typer.Option("--sparsity", help="The fraction of units removed, in [0, 1); nm:N:M has its own, 1 - N/M."),
+]
+BudgetText = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="UNIT=NUMBER",
+        help="What is to be LEFT, in place of --sparsity: parameters, flops, bytes or channels as a fraction in (0, 1] "
+        "of the dense model or an amount, or latency_ms.",
+    ),
 ]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How many cuts; each scores what the last one left.")]
 Schedule = Annotated[str, typer.Option("--schedule", help="A name of: flowprune list schedules.")]
@@ -32,6 +42,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for plan.json and model
 def prune(  # noqa: PLR0913, each argument is an option of the command
     *,
     sparsity: Sparsity = None,
+    budget: BudgetText = None,
     measure: Measure = "loss_preservation",
     model: Model = "digits_convnet",
     dataset: Dataset = "digits",
@@ -53,16 +64,21 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     from flowprune.cli.tables import cost_table, masks_table
     from flowprune.experiments.machine import require_writable
     from flowprune.plan import save
+    from flowprune.prune import Budget
     from flowprune.prune import prune as prune_model
 
     require_writable("--out", out, folder=True)
     use_data_dir(data_dir)
+    target = None if budget is None else Budget.parse(budget)
+    if sparsity is not None and target is not None:
+        raise invalid("--budget", "left out beside --sparsity, exactly one of the two", budget)
     planned = schedules.build(schedule, rounds=rounds, sparsity=sparsity)
     subject = prepare(model, dataset, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
     result = prune_model(
         subject.model,
         measure=measure,
         sparsity=sparsity,
+        budget=target,
         granularity=granularity_of(granularity, subject.example_inputs, residual=residual),
         objective=subject.objective,
         batches=subject.batches,
@@ -70,6 +86,8 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     )
     masks_table(measure, result.masks)
     cost_table(result.cost)
+    if result.budget is not None:
+        typer.echo(f"Budget: {result.budget}.")
     typer.echo(f"Verdict: {result.cost.verdict}.")
     typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")
     save(result, out, seeds={"init": seed, "samples": seed})

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from flowprune.core.errors import unknown
 from flowprune.core.groups import Groups
+from flowprune.core.units import Members
 
 Scale = Callable[[Tensor, Tensor], Tensor]
 """``scale(scores, fan_in)`` of one layer, both of one shape."""
@@ -30,12 +31,17 @@ NORMALISERS: Final[Mapping[str, Scale]] = {
     "mean": _by_mean,
     "fan_in": lambda scores, fan_in: scores / fan_in.sqrt(),
 }
-"""none: as they are. mean: over the mean absolute score of the layer. fan_in: over √(weights of the unit); for a unit
-of one weight, of its output."""
+"""none: as they are. mean: over the mean absolute score of the layer. fan_in: over √(weights read of the unit); for a
+unit of one weight, of its output."""
 
 
 def normalised(
-    scores: Mapping[str, Tensor], how: str, params: Mapping[str, Tensor], layout: Groups | None
+    scores: Mapping[str, Tensor],
+    how: str,
+    params: Mapping[str, Tensor],
+    layout: Groups | None,
+    *,
+    members: Members = "producers",
 ) -> dict[str, Tensor]:
     """The scores of each layer, rescaled.
 
@@ -46,6 +52,9 @@ def normalised(
         how: A name of :data:`NORMALISERS`.
         params: Of which the fan-in is counted.
         layout: Groups of units; None for single weights, whose fan-in is that of the output they belong to.
+        members: As the scores were reduced: ``"producers"`` or ``"group"``.
+
+    The fan-in counts the weights that the score was made of: with ``members="group"`` those that read the unit too.
 
     Raises:
         UnknownNameError: another name.
@@ -64,5 +73,5 @@ def normalised(
     if layout is None:
         fans = {name: torch.full_like(score, score[0].numel() if score.dim() else 1) for name, score in scores.items()}
     else:
-        fans = {name: group.fan_in(params) for name, group in layout.items()}
+        fans = {name: group.fan_in(params, members) for name, group in layout.items()}
     return {name: NORMALISERS[how](score, fans[name].to(score.device)) for name, score in scores.items()}

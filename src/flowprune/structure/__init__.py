@@ -3,7 +3,10 @@
 from flowprune.structure.channels import Channels
 from flowprune.structure.cost import Cost, measure_cost
 from flowprune.structure.cut import CutPlan, cut_
+from flowprune.structure.forecast import Forecast
 from flowprune.structure.latency import Latency, latency
+from flowprune.structure.latency_table import LatencyTable, Widths
+from flowprune.structure.layer_latency import LayerLatencies
 from flowprune.structure.masked import masked_tensors
 from flowprune.structure.records import Refusal, Trace
 from flowprune.structure.rehearsal import rehearse
@@ -16,9 +19,13 @@ __all__ = [
     "Channels",
     "Cost",
     "CutPlan",
+    "Forecast",
     "Latency",
+    "LatencyTable",
+    "LayerLatencies",
     "Refusal",
     "Trace",
+    "Widths",
     "cut_",
     "latency",
     "masked_tensors",
