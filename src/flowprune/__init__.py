@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flowprune.models import MODELS
     from flowprune.prune import Cut, Pruner, PruneResult, prune
     from flowprune.signals import Signals, gather
-    from flowprune.structure import Channels, remove, trace
+    from flowprune.structure import Channels, CostReport, cost_report, remove, trace
 
 # Public name -> the module it is an attribute of.
 _HOMES = {
@@ -60,6 +60,8 @@ _HOMES = {
     "Signals": "signals",
     "gather": "signals",
     "Channels": "structure",
+    "CostReport": "structure",
+    "cost_report": "structure",
     "remove": "structure",
     "trace": "structure",
 }
@@ -82,6 +84,7 @@ __all__ = [
     "MODELS",
     "PRESETS",
     "Channels",
+    "CostReport",
     "Cut",
     "Index",
     "Masks",
@@ -100,6 +103,7 @@ __all__ = [
     "analysis",
     "apply",
     "check_zeros",
+    "cost_report",
     "data",
     "experiments",
     "flow",

@@ -49,7 +49,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     from flowprune import schedules
     from flowprune.cli.data_folder import use_data_dir
     from flowprune.cli.subject import granularity_of, prepare
-    from flowprune.cli.tables import cost_table, masks_table
+    from flowprune.cli.tables import masks_table
     from flowprune.experiments.machine import require_writable
     from flowprune.prune import prune as prune_model
 
@@ -67,8 +67,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         schedule=planned,
     )
     masks_table(measure, result.masks)
-    cost_table(result.cost)
-    typer.echo(f"Verdict: {result.cost.verdict}.")
+    typer.echo(str(result.cost))
     typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")
     out.mkdir(parents=True, exist_ok=True)
     result.masks.save(out / "masks.safetensors")
