@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from flowprune.prune import Cut, Pruner, PruneResult, prune
     from flowprune.signals import Signals, gather
     from flowprune.structure import Channels, CostReport, cost_report, remove, trace
+    from flowprune.train import recalibrate
 
 # Public name -> the module it is an attribute of.
 _HOMES = {
@@ -64,6 +65,7 @@ _HOMES = {
     "cost_report": "structure",
     "remove": "structure",
     "trace": "structure",
+    "recalibrate": "train",
 }
 _PACKAGES = (
     "analysis",
@@ -114,6 +116,7 @@ __all__ = [
     "objectives",
     "predicted_change",
     "prune",
+    "recalibrate",
     "release",
     "remove",
     "report",
