@@ -14,8 +14,28 @@ from typing import TYPE_CHECKING, Any
 from flowprune.core.version import __version__
 
 if TYPE_CHECKING:
-    from flowprune import analysis, data, experiments, measures, models, objectives, report, schedules, structure, train
+    from flowprune import (
+        analysis,
+        artefacts,
+        data,
+        experiments,
+        measures,
+        models,
+        objectives,
+        report,
+        schedules,
+        structure,
+        train,
+    )
     from flowprune.analysis import flow, measured_change, predicted_change
+    from flowprune.artefacts import (
+        Artefact,
+        compile,  # noqa: A004, the word for it
+        export_onnx,
+        export_program,
+        verify_onnx,
+        verify_program,
+    )
     from flowprune.core.errors import PruningError, UnknownNameError
     from flowprune.core.index import Index
     from flowprune.core.source import Source
@@ -35,6 +55,12 @@ _HOMES = {
     "flow": "analysis",
     "measured_change": "analysis",
     "predicted_change": "analysis",
+    "Artefact": "artefacts",
+    "compile": "artefacts",
+    "export_onnx": "artefacts",
+    "export_program": "artefacts",
+    "verify_onnx": "artefacts",
+    "verify_program": "artefacts",
     "PruningError": "core.errors",
     "UnknownNameError": "core.errors",
     "Index": "core.index",
@@ -69,6 +95,7 @@ _HOMES = {
 }
 _PACKAGES = (
     "analysis",
+    "artefacts",
     "data",
     "experiments",
     "measures",
@@ -85,6 +112,7 @@ __all__ = [
     "MEASURES",
     "MODELS",
     "PRESETS",
+    "Artefact",
     "Channels",
     "CostReport",
     "Cut",
@@ -104,10 +132,14 @@ __all__ = [
     "__version__",
     "analysis",
     "apply",
+    "artefacts",
     "check_zeros",
+    "compile",
     "cost_report",
     "data",
     "experiments",
+    "export_onnx",
+    "export_program",
     "flow",
     "gather",
     "measured_change",
@@ -126,6 +158,8 @@ __all__ = [
     "structure",
     "trace",
     "train",
+    "verify_onnx",
+    "verify_program",
 ]
 
 

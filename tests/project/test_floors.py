@@ -17,7 +17,7 @@ FLOORS = (
     {"measures"},
     {"train"},
     {"prune"},
-    {"analysis"},
+    {"analysis", "artefacts"},
     {"data_pruning", "robust", "continual"},
     {"experiments"},
     {"report"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,13 @@ class Speed:
     factor: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, before: Sequence[float], after: Sequence[float], *, batch: int) -> Speed:
+        """From the seconds of each pass; passes of one index ran in one round."""
+        low, factor, high = quartiles([a / b for a, b in zip(before, after, strict=True)])
+        threads = torch.get_num_threads()
+        return cls(summary(before, batch, threads), summary(after, batch, threads), factor, low, high)
 
     @property
     def batch(self) -> int:
@@ -92,9 +100,7 @@ def compare_speed(
             _channels_last_(twin)
     with random_state_kept(dense):
         before, after = in_turns(twins, example, 3, repeats)
-    low, factor, high = quartiles([a / b for a, b in zip(before, after, strict=True)])
-    batch, threads = batch_size(example), torch.get_num_threads()
-    return Speed(summary(before, batch, threads), summary(after, batch, threads), factor, low, high)
+    return Speed.of(before, after, batch=batch_size(example))
 
 
 @torch.no_grad()
