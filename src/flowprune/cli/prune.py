@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from flowprune.cli.options import (
     Seed,
     Temperature,
 )
+
+if TYPE_CHECKING:
+    from flowprune.prune import PruneResult
 
 Sparsity = Annotated[float, typer.Option("--sparsity", help="The fraction of units removed, in [0, 1).")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How many cuts; each scores what the last one left.")]
@@ -50,8 +53,6 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     out: Out = Path("pruned"),
 ) -> None:
     """Prune a model without training; print what is left of each layer, and write the masks and the model."""
-    from safetensors.torch import save_file
-
     from flowprune import schedules
     from flowprune.cli.data_folder import use_data_dir
     from flowprune.cli.sizes import sizes
@@ -89,10 +90,17 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     report = cost_report(subject.model, result.model, inputs, batch_sizes=batches, channels_last=channels_last)
     typer.echo(str(report))
     typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")
+    _save(result, out)
+    typer.echo(f"Masks and model: {out}. In Python:\n\n{subject.recipe}", nl=False)
+    typer.echo(f"    small = fp.experiments.load_pruned(model, {str(out)!r})")
+
+
+def _save(result: PruneResult, out: Path) -> None:
+    """Masks and weights, in a folder."""
+    from safetensors.torch import save_file
+
     out.mkdir(parents=True, exist_ok=True)
     result.masks.save(out / "masks.safetensors")
     # Copies, because safetensors refuses tensors that share memory, as tied ones do.
     tensors = {name: value.contiguous().clone() for name, value in result.model.state_dict().items()}
     save_file(tensors, out / "model.safetensors")
-    typer.echo(f"Masks and model: {out}. In Python:\n\n{subject.recipe}", nl=False)
-    typer.echo(f"    small = fp.experiments.load_pruned(model, {str(out)!r})")
