@@ -121,7 +121,8 @@ def test_this_environment(tmp_path):
     assert found.datasets == ()
     assert found.runs_error is None
     assert not (tmp_path / "runs").exists()
-    assert [each.said for each in diagnose(found) if each.level == "problem"] == []
+    told = {each.said.split()[0]: each.level for each in diagnose(found)}  # its threads and GPU are its own affair
+    assert [told[name] for name in ("Python", "packages:", "torch", "runs:")] == ["ok"] * 4
 
 
 def test_a_package_that_crashes_does_not_take_the_doctor_with_it():
