@@ -16,6 +16,7 @@ from flowprune.core.version import __version__
 if TYPE_CHECKING:
     from flowprune import (
         analysis,
+        artefacts,
         data,
         experiments,
         measures,
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
         train,
     )
     from flowprune.analysis import flow, measured_change, predicted_change
+    from flowprune.artefacts import (
+        Artefact,
+        compile,  # noqa: A004, the word for it
+        export_onnx,
+        export_program,
+        verify_onnx,
+        verify_program,
+    )
     from flowprune.core.errors import PruningError, UnknownNameError
     from flowprune.core.granularities import GRANULARITIES
     from flowprune.core.index import Index
@@ -41,13 +50,20 @@ if TYPE_CHECKING:
     from flowprune.plan import Plan, carry, carry_state, load, replay, save
     from flowprune.prune import Budget, Cut, Pruner, PruneResult, RoundedWidths, Solution, prune, round_widths, solve
     from flowprune.signals import Signals, gather
-    from flowprune.structure import Channels, remove, trace
+    from flowprune.structure import Channels, CostReport, cost_report, remove, trace
+    from flowprune.train import recalibrate
 
 # Public name -> the module it is an attribute of.
 _HOMES = {
     "flow": "analysis",
     "measured_change": "analysis",
     "predicted_change": "analysis",
+    "Artefact": "artefacts",
+    "compile": "artefacts",
+    "export_onnx": "artefacts",
+    "export_program": "artefacts",
+    "verify_onnx": "artefacts",
+    "verify_program": "artefacts",
     "PruningError": "core.errors",
     "UnknownNameError": "core.errors",
     "GRANULARITIES": "core.granularities",
@@ -89,11 +105,15 @@ _HOMES = {
     "Signals": "signals",
     "gather": "signals",
     "Channels": "structure",
+    "CostReport": "structure",
+    "cost_report": "structure",
     "remove": "structure",
     "trace": "structure",
+    "recalibrate": "train",
 }
 _PACKAGES = (
     "analysis",
+    "artefacts",
     "data",
     "experiments",
     "measures",
@@ -113,9 +133,11 @@ __all__ = [
     "MODELS",
     "NM",
     "PRESETS",
+    "Artefact",
     "Blocks",
     "Budget",
     "Channels",
+    "CostReport",
     "Cut",
     "Index",
     "Masks",
@@ -136,11 +158,16 @@ __all__ = [
     "__version__",
     "analysis",
     "apply",
+    "artefacts",
     "carry",
     "carry_state",
     "check_zeros",
+    "compile",
+    "cost_report",
     "data",
     "experiments",
+    "export_onnx",
+    "export_program",
     "flow",
     "gather",
     "is_n_m",
@@ -152,6 +179,7 @@ __all__ = [
     "plan",
     "predicted_change",
     "prune",
+    "recalibrate",
     "release",
     "remove",
     "replay",
@@ -165,6 +193,8 @@ __all__ = [
     "structure",
     "trace",
     "train",
+    "verify_onnx",
+    "verify_program",
 ]
 
 

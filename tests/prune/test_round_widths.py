@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import flowprune as fp
+from flowprune.core.units import Member, UnitGroup
 from flowprune.structure import Latency
 from tests.prune.networks import transformer
 
@@ -46,6 +47,18 @@ def test_heads_count_as_the_channels_that_they_have() -> None:
     assert kept(fp.round_widths(masks, scores, multiple=4).masks) == [3, 16, 3, 16]
     timed = fp.round_widths(masks, scores, multiple="auto", model=model, example_inputs=x)
     assert set(kept(timed.masks)[::2]) <= {3, 4, 6}
+
+
+def test_heads_whose_queries_keys_and_values_are_one_weight() -> None:
+    """Inputs first, as GPT-2 stores it: 4 heads of 2 channels, so that two heads are a multiple of 4."""
+    units = torch.arange(4).repeat_interleave(2)
+    read = Member("out.weight", 0, torch.arange(8), units, "input")
+    made = Member("qkv.weight", 1, torch.arange(24), units.repeat(3), "weight")
+    layout = {"qkv.weight": UnitGroup("qkv.weight", 4, (made, read), kind="heads")}
+    masks = fp.Masks({"qkv.weight": torch.tensor([False, False, False, True])}, layout=layout)
+    scores = {"qkv.weight": torch.arange(4.0)}
+    widths = [kept(fp.round_widths(masks, scores, multiple=k).masks)[0] for k in (1, 2, 4, 8)]
+    assert widths == [1, 1, 2, 4]
 
 
 def test_up_to_a_multiple_and_never_above_the_layer() -> None:

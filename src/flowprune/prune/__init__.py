@@ -2,7 +2,7 @@
 
 from flowprune.prune.budget import Budget
 from flowprune.prune.carry_out import carry_out_
-from flowprune.prune.once import CostChange, PruneResult, prune
+from flowprune.prune.once import PruneResult, prune
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.records import Cut, Round
 from flowprune.prune.rounding import RoundedWidths, round_widths
@@ -12,7 +12,6 @@ from flowprune.prune.solve import solve
 
 __all__ = [
     "Budget",
-    "CostChange",
     "Cut",
     "PruneResult",
     "Pruner",

@@ -21,40 +21,9 @@ from flowprune.prune.rule import RuleOptions
 from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity, targets_of
 from flowprune.schedules import Schedule, one_shot
-from flowprune.structure import Cost, Latency, latency, measure_cost
-
-
-@dataclass(frozen=True, eq=False)
-class CostChange:
-    """What the model cost before and after; latencies are measured here, on this machine.
-
-    Attributes:
-        before: Parameters, non-zeros, multiply-adds, bytes.
-        after: The same of the pruned copy.
-        latency_before: Of the given model; None where no example inputs were known.
-        latency_after: Of the pruned copy.
-    """
-
-    before: Cost
-    after: Cost
-    latency_before: Latency | None
-    latency_after: Latency | None
-
-    @property
-    def verdict(self) -> str:
-        """Whether it is faster, in words, with the numbers it rests on."""
-        if self.latency_before is None or self.latency_after is None:
-            return "latency not measured: no example inputs"
-        a, b = self.latency_before, self.latency_after
-        threads = f"{a.threads} thread{'s' if a.threads > 1 else ''}"
-        told = f"{a.median_ms:.2f} ms before, {b.median_ms:.2f} ms after, batch {a.batch}, {threads}"
-        if self.before == self.after:
-            return f"nothing was cut ({told})"
-        if self.before.parameters == self.after.parameters:
-            return f"masked, not smaller: zeros are multiplied like other numbers ({told})"
-        if a.median_ms - b.median_ms > max(a.iqr_ms, b.iqr_ms):
-            return f"{a.median_ms / b.median_ms:.2f}x faster ({told})"
-        return f"smaller, and not measurably faster ({told})"
+from flowprune.structure import CostReport, cost_report
+from flowprune.structure.cost import batch_size
+from flowprune.structure.example import Example
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +35,8 @@ class PruneResult:
         masks: Everything cut, as masks of the given model.
         scores: Of the last round.
         checks: What was verified, each once.
-        cost: Parameters, non-zeros, multiply-adds, bytes and latency before and after.
+        cost: Parameters, non-zeros, multiply-adds, bytes, memory and latency before and after, on the example inputs
+            as they are; :func:`flowprune.cost_report` measures other batch sizes.
         cuts: The numbers of each round.
         measure: The name of the measure.
         options: The options it was given.
@@ -77,7 +47,7 @@ class PruneResult:
     masks: Masks
     scores: Scores
     checks: tuple[str, ...]
-    cost: CostChange
+    cost: CostReport
     cuts: tuple[Round, ...]
     measure: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -156,7 +126,7 @@ def prune(
     masks = pruner.masks
     if masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
-    cost = _change(model, copy, example)
+    cost = _cost(model, copy, example)
     checks = (*(check for cut in cuts for check in cut.checks), *check_budget(pruner.solution, cost.after))
     return PruneResult(
         model=copy,
@@ -171,9 +141,10 @@ def prune(
     )
 
 
-def _change(model: nn.Module, pruned: nn.Module, example: Any) -> CostChange:
-    times = (None, None) if example is None else (latency(model, example), latency(pruned, example))
-    return CostChange(measure_cost(model, example), measure_cost(pruned, example), *times)
+def _cost(model: nn.Module, pruned: nn.Module, example: Any) -> CostReport:
+    """What pruning saved, at the batch size of the example inputs."""
+    sizes = () if example is None else (batch_size(Example.of(example)),)
+    return cost_report(model, pruned, example, batch_sizes=sizes)
 
 
 def _planned(

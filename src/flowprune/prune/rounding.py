@@ -155,11 +155,11 @@ def _measured(masks: Masks, scores: Mapping[str, Tensor], to: str, latencies: La
 
 
 def _step(group: UnitGroup, multiple: int) -> int:
-    """The multiple in units: of heads, how many make a multiple of channels."""
+    """The multiple in units: of heads, how many make a multiple of channels along each axis that has them."""
     if group.kind == "channels":
         return multiple
-    each = sum(len(m.positions) for m in group.members if m.name == group.name and m.axis == 0) // group.size
-    return multiple // gcd(multiple, max(each, 1))
+    widths = [len(m.positions) // group.size for m in group.members if m.role in ("weight", "input")]
+    return multiple // gcd(multiple, *widths)
 
 
 def _movable(masks: Masks) -> dict[str, LayerCount]:
