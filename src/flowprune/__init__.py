@@ -16,6 +16,7 @@ from flowprune.core.version import __version__
 if TYPE_CHECKING:
     from flowprune import (
         analysis,
+        artefacts,
         data,
         experiments,
         measures,
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
         train,
     )
     from flowprune.analysis import flow, measured_change, predicted_change
+    from flowprune.artefacts import (
+        Artefact,
+        compile,  # noqa: A004, the word for it
+        export_onnx,
+        export_program,
+        verify_onnx,
+        verify_program,
+    )
     from flowprune.core.errors import PruningError, UnknownNameError
     from flowprune.core.granularities import GRANULARITIES
     from flowprune.core.index import Index
@@ -39,15 +48,22 @@ if TYPE_CHECKING:
     from flowprune.measures import MEASURES, Measure, Tracked, score
     from flowprune.models import MODELS
     from flowprune.plan import Plan, carry, carry_state, load, replay, save
-    from flowprune.prune import Cut, Pruner, PruneResult, prune
+    from flowprune.prune import Budget, Cut, Pruner, PruneResult, RoundedWidths, Solution, prune, round_widths, solve
     from flowprune.signals import Signals, gather
-    from flowprune.structure import Channels, remove, trace
+    from flowprune.structure import Channels, CostReport, cost_report, remove, trace
+    from flowprune.train import recalibrate
 
 # Public name -> the module it is an attribute of.
 _HOMES = {
     "flow": "analysis",
     "measured_change": "analysis",
     "predicted_change": "analysis",
+    "Artefact": "artefacts",
+    "compile": "artefacts",
+    "export_onnx": "artefacts",
+    "export_program": "artefacts",
+    "verify_onnx": "artefacts",
+    "verify_program": "artefacts",
     "PruningError": "core.errors",
     "UnknownNameError": "core.errors",
     "GRANULARITIES": "core.granularities",
@@ -77,18 +93,27 @@ _HOMES = {
     "load": "plan",
     "replay": "plan",
     "save": "plan",
+    "Budget": "prune",
     "Cut": "prune",
     "PruneResult": "prune",
     "Pruner": "prune",
+    "RoundedWidths": "prune",
+    "Solution": "prune",
     "prune": "prune",
+    "round_widths": "prune",
+    "solve": "prune",
     "Signals": "signals",
     "gather": "signals",
     "Channels": "structure",
+    "CostReport": "structure",
+    "cost_report": "structure",
     "remove": "structure",
     "trace": "structure",
+    "recalibrate": "train",
 }
 _PACKAGES = (
     "analysis",
+    "artefacts",
     "data",
     "experiments",
     "measures",
@@ -108,8 +133,11 @@ __all__ = [
     "MODELS",
     "NM",
     "PRESETS",
+    "Artefact",
     "Blocks",
+    "Budget",
     "Channels",
+    "CostReport",
     "Cut",
     "Index",
     "Masks",
@@ -118,8 +146,10 @@ __all__ = [
     "PruneResult",
     "Pruner",
     "PruningError",
+    "RoundedWidths",
     "Scores",
     "Signals",
+    "Solution",
     "Source",
     "Step",
     "Tracked",
@@ -128,11 +158,16 @@ __all__ = [
     "__version__",
     "analysis",
     "apply",
+    "artefacts",
     "carry",
     "carry_state",
     "check_zeros",
+    "compile",
+    "cost_report",
     "data",
     "experiments",
+    "export_onnx",
+    "export_program",
     "flow",
     "gather",
     "is_n_m",
@@ -144,17 +179,22 @@ __all__ = [
     "plan",
     "predicted_change",
     "prune",
+    "recalibrate",
     "release",
     "remove",
     "replay",
     "report",
+    "round_widths",
     "save",
     "schedules",
     "score",
     "select",
+    "solve",
     "structure",
     "trace",
     "train",
+    "verify_onnx",
+    "verify_program",
 ]
 
 

@@ -103,7 +103,7 @@ def test_prune_to_a_pattern_takes_its_sparsity_and_says_what_does_not_fit(tmp_pa
     options = ("prune", "--dataset", "gaussians", "--samples", 64, "--granularity", "nm:2:4", "--out", out)
     with pytest.warns(UserWarning, match=r"'features\.0\.0\.weight' \(1 inputs are no multiple of 4\)"):
         said = call(*options)
-    assert "masked, not smaller" in said
+    assert "Verdict: unstructured zeros" in said
     plan = fp.plan.read_plan(out)
     masks = {name: mask for name, mask in plan.masks.items() if not mask.all()}
     assert all(fp.is_n_m(mask, 2, 4) for mask in masks.values())
@@ -282,6 +282,15 @@ def test_the_table_tells_sparsity_apart_and_shows_dense_once(tmp_path, spec):
 def test_residual_streams_are_pruned_in_the_form_asked_for(form, said, tmp_path):
     common = ("prune", "--model", "resnet20", "--sparsity", "0.3", "--measure", "magnitude", "--samples", "64")
     assert said in call(*common, "--residual", form, "--out", tmp_path / "out")
+
+
+def test_a_budget_is_met_and_told(tmp_path):
+    said = call("prune", "--budget", "parameters=0.5", "--measure", "magnitude", "--out", tmp_path / "out")
+    line = next(line for line in said.splitlines() if line.startswith("Budget: "))
+    assert line.startswith("Budget: asked 50 % of parameters, achieved ")
+    left = sum(value.numel() for value in load_file(tmp_path / "out" / "model.safetensors").values())
+    assert left > 0
+    assert "budget" in said.partition("Checked after every cut:")[2]
 
 
 def test_a_form_of_residual_streams_is_of_channels():

@@ -123,7 +123,9 @@ def test_the_sparsity_is_the_patterns_and_may_be_left_out() -> None:
     for wrong in (0.5, 0.0, {"w": 0.5}):
         with pytest.raises(ValueError, match=r"select\(sparsity=\) must be 0\.66666.*, the sparsity of 1:3 weights"):
             select(scores, wrong)
-    with pytest.raises(ValueError, match=r"select\(sparsity=\) must be in \[0, 1\); got None"):
+    with pytest.raises(
+        ValueError, match=r"select\(sparsity=\) must be given for the layers; got None.*of one N:M pattern"
+    ):
         select({"w": torch.ones(3)})
 
 

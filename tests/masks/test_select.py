@@ -149,7 +149,7 @@ def test_what_cannot_be_met_is_refused() -> None:
         select({"a": torch.ones(4)}, 0.25, within=select({"a": torch.ones(4)}, 0.75))
     with pytest.raises(ValueError, match="at least one layer"):
         select({}, 0.5)
-    with pytest.raises(KeyError, match=r"has no 'glob'.*Known: global, local"):
+    with pytest.raises(KeyError, match=r"has no 'glob'.*Known: global, isomorphic, local"):
         select({"a": torch.ones(4)}, 0.5, scope="glob")
     with pytest.raises(KeyError, match="has no 'conv'"):
         select({"a": torch.ones(4)}, 0.5, protect=("conv",))

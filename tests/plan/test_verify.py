@@ -100,8 +100,8 @@ def test_damage_is_told(folder, name):
 
 def test_models_by_name_and_by_function(folder, tmp_path, monkeypatch):
     assert "of the architecture that the plan was made for" in call(folder, "--model", "mlp", code=2)
-    assert "module:function" in call(folder, "--model", "no.such:thing", code=2)
-    assert "module:function" in call(folder, "--model", "tests.structure.removable:IMAGE", code=2)
+    assert "module:factory" in call(folder, "--model", "no.such:thing", code=2)
+    assert "module:factory" in call(folder, "--model", "tests.structure.removable:IMAGE", code=2)
     assert "Did you mean 'mlp'" in call(folder, "--model", "mlq", code=2)
     dense = fp.models.build_for("digits_convnet", (1, 8, 8), num_classes=10)
     fp.save(fp.prune(dense, measure="magnitude", sparsity=0.5), tmp_path / "digits")
@@ -129,7 +129,7 @@ def test_masks_and_weights_alone(tmp_path):
 
 def test_what_cannot_be_verified(tmp_path):
     assert "an existing file" in call(tmp_path / "nowhere", code=2)
-    assert "plan, masks, weights" in call(tmp_path, code=2)
+    assert "plan, masks, onnx, program, weights" in call(tmp_path, code=2)
 
 
 def test_identity_is_a_plan(tmp_path):

@@ -17,7 +17,7 @@ FLOORS = (
     {"measures"},
     {"train"},
     {"prune"},
-    {"analysis", "plan"},
+    {"analysis", "artefacts", "plan"},
     {"data_pruning", "robust", "continual"},
     {"experiments"},
     {"report"},

@@ -20,6 +20,30 @@ class Residual(nn.Module):
         return self.head(torch.relu(x + y).mean((2, 3)))
 
 
+class Attention(nn.Module):
+    """Self-attention that counts its own heads, in a block with an MLP."""
+
+    def __init__(self, width: int = 12, num_heads: int = 6, head_dim: int = 4) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim = num_heads, head_dim
+        self.query, self.key, self.value = (nn.Linear(width, num_heads * head_dim) for _ in range(3))
+        self.out = nn.Linear(num_heads * head_dim, width)
+        self.up, self.down = nn.Linear(width, 24), nn.Linear(24, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shape = (*x.shape[:2], self.num_heads, self.head_dim)
+        q, k, v = (part(x).view(shape).transpose(1, 2) for part in (self.query, self.key, self.value))
+        found = nn.functional.scaled_dot_product_attention(q, k, v)
+        x = x + self.out(found.transpose(1, 2).reshape(*x.shape[:2], -1))
+        return x + self.down(torch.relu(self.up(x)))
+
+
+def transformer() -> tuple[nn.Module, torch.Tensor]:
+    """Two blocks with heads of attention, and what they are called with."""
+    torch.manual_seed(0)
+    return nn.Sequential(Attention(), Attention(), nn.Flatten(), nn.Linear(60, 4)), torch.randn(16, 5, 12)
+
+
 def convnet() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(

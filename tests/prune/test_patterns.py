@@ -73,7 +73,7 @@ def test_a_pruned_copy_says_that_it_is_masked(units: str) -> None:
     )
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert result.masks.total - result.masks.kept == round(ENDS[units] * result.masks.total)
-    assert result.cost.verdict.startswith("masked, not smaller")
+    assert result.cost.verdict.startswith(("unstructured zeros: ", "whole filters are zero, and still there: "))
     assert result.cost.after.nonzeros < result.cost.before.nonzeros
     x = batches(1)[0][0]
     masked = fp.apply(copy.deepcopy(model), result.masks)
@@ -99,6 +99,35 @@ def test_the_sparsity_of_a_pattern_is_left_out_or_its_own() -> None:
     with pytest.raises(ValueError, match=r"Pruner\(schedule=\) must be of the sparsity 0\.5 that nm:2:4 has; got 0\.9"):
         fp.Pruner(model, granularity=units, schedule=fp.schedules.rounds(2, sparsity=0.9), **short)
     assert fp.Pruner(model, granularity=units, schedule=fp.schedules.linear(2), **short).targets == (0.25, 0.5)
+
+
+@pytest.mark.parametrize("scope", ["isomorphic", [["3.*"], ["8.*", "10.*"]], {"3.*": 0.5}])
+def test_pools_of_a_pattern_are_cut_apart_on_the_way_and_end_at_it(scope) -> None:
+    model, units = convnet(), UNITS["2:4"]
+    short = {"measure": "magnitude", "granularity": units, "objective": None, "scope": scope}
+    pruner = fp.Pruner(model, schedule=fp.schedules.linear(3), **short)
+    plain = fp.select(fp.score("magnitude", fp.gather(model, None, (), needs=()), units))
+    for target in pruner.targets:
+        masks = pruner.step().masks
+        first = masks["3.weight"].numel()
+        gone = first - int(masks["3.weight"].sum())
+        assert gone == round(target * first)
+        assert masks.total - masks.kept - gone == pytest.approx(target * (masks.total - first), abs=2)
+    assert all(torch.equal(masks[n], plain[n]) for n in FIT)
+
+
+def test_a_scope_that_names_another_sparsity_than_the_pattern_is_refused() -> None:
+    model, units = convnet(), UNITS["2:4"]
+    before = copy.deepcopy(model.state_dict())
+    scores = fp.score("magnitude", fp.gather(model, None, (), needs=()), units)
+    with pytest.raises(ValueError, match=r"select\(scope=\) must be 0\.5, the sparsity of 2:4 weights; got 0\.25"):
+        fp.select(scores, scope={"3.*": 0.25})
+    every = {"3.*": 0.5, "8.*": 0.5, "10.*": 0.5}
+    assert all(torch.equal(fp.select(scores, scope=every)[n], fp.select(scores)[n]) for n in FIT)
+    with pytest.raises(ValueError, match=r"Pruner\(scope=\) must be 0\.5, the sparsity of 2:4 weights; got 0\.25"):
+        fp.prune(model, measure="magnitude", granularity=units, scope={"3.*": 0.25})
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert fp.prune(model, measure="magnitude", granularity=units, scope=every).masks.sparsity == 0.5
 
 
 def test_a_schedule_that_has_the_sparsity_is_enough_for_one_call() -> None:

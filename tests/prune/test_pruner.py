@@ -149,7 +149,7 @@ def test_an_optimizer_of_another_model_is_refused_and_one_of_a_larger_system_fol
     ("change", "error", "message"),
     [
         ({"measure": "magnitud"}, KeyError, "Did you mean 'magnitude'"),
-        ({"scope": "layer"}, KeyError, "global, local"),
+        ({"scope": "layer"}, KeyError, "global, isomorphic, local"),
         ({"momentum": "keep"}, KeyError, "reset, slice"),
         ({"floor": 1.5}, ValueError, r"\[0, 1\)"),
     ],
@@ -225,3 +225,12 @@ def test_more_rounds_than_units_are_refused_before_anything_is_cut(granularity) 
     with pytest.raises(ValueError, match=r"units are to go; got '5000 rounds'"):
         pruner.step(batches())
     assert all(torch.equal(a, before[name]) for name, a in model.state_dict().items())
+
+
+def test_a_pattern_that_protects_nothing_is_refused() -> None:
+    for granularity in (None, fp.Weights()):
+        model = convnet()
+        pruner = pruner_of(model, None, rounds=1, protect=("no.such*",), granularity=granularity)
+        with pytest.raises(ValueError, match="has no 'no"):
+            pruner.step(batches())
+        assert model[0].out_channels == 8

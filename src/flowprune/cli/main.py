@@ -11,6 +11,7 @@ import typer
 from flowprune.cli.analyse import analyse
 from flowprune.cli.collect import collect
 from flowprune.cli.demo import demo
+from flowprune.cli.doctor import doctor
 from flowprune.cli.download import download
 from flowprune.cli.errors import DEBUG, told
 from flowprune.cli.listing import list_names
@@ -24,6 +25,7 @@ from flowprune.core.version import __version__
 
 COMMANDS = {
     "demo": demo,
+    "doctor": doctor,
     "download": download,
     "list": list_names,
     "score": score,

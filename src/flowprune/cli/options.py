@@ -10,6 +10,24 @@ import typer
 Runs = Annotated[Path, typer.Option("--runs", help="Where the run folders are.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes at a time; by default one per core.")]
 Model = Annotated[str, typer.Option("--model", help="A name of: flowprune list models.")]
+AnyModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="A name of: flowprune list models; module:factory of your own, without arguments; or, of transformers, "
+        "hf:FOLDER, hf:config.json or hf:FAMILY,field=value,...",
+    ),
+]
+AnyDataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset", help="A name of: flowprune list datasets; digits, or none for module:factory and hf: models."
+    ),
+]
+InputShape = Annotated[
+    str | None,
+    typer.Option("--input-shape", help="Of one example of a module:factory or hf: model, such as 3,224,224."),
+]
 Dataset = Annotated[str, typer.Option("--dataset", help="A name of: flowprune list datasets.")]
 DataDir = Annotated[
     Path | None,

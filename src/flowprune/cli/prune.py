@@ -3,38 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowprune.cli.options import (
+    AnyDataset,
+    AnyModel,
     Checkpoint,
     DataDir,
-    Dataset,
     GranularityName,
+    InputShape,
     Measure,
-    Model,
     Residual,
     Samples,
     Seed,
     Temperature,
 )
+from flowprune.core.errors import invalid
+
+if TYPE_CHECKING:
+    from flowprune.cli.subject import Subject
+    from flowprune.prune import Budget, PruneResult
 
 Sparsity = Annotated[
     float | None,
     typer.Option("--sparsity", help="The fraction of units removed, in [0, 1); nm:N:M has its own, 1 - N/M."),
 ]
+BudgetText = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="UNIT=NUMBER",
+        help="What is to be LEFT, in place of --sparsity: parameters, flops, bytes or channels as a fraction in (0, 1] "
+        "of the dense model or an amount, or latency_ms.",
+    ),
+]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How many cuts; each scores what the last one left.")]
 Schedule = Annotated[str, typer.Option("--schedule", help="A name of: flowprune list schedules.")]
+BatchSizes = Annotated[str, typer.Option("--batch-sizes", help="At which the passes before and after are timed.")]
+ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Time them in that memory format.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for plan.json and model.safetensors.")]
 
 
 def prune(  # noqa: PLR0913, each argument is an option of the command
     *,
     sparsity: Sparsity = None,
+    budget: BudgetText = None,
     measure: Measure = "loss_preservation",
-    model: Model = "digits_convnet",
-    dataset: Dataset = "digits",
+    model: AnyModel = "digits_convnet",
+    dataset: AnyDataset = None,
+    input_shape: InputShape = None,
     data_dir: DataDir = None,
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
@@ -44,34 +63,66 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     samples: Samples = 1024,
     temperature: Temperature = 1.0,
     seed: Seed = 0,
+    batch_sizes: BatchSizes = "1,8",
+    channels_last: ChannelsLast = False,
     out: Out = Path("pruned"),
 ) -> None:
     """Prune a model without training; print what is left of each layer, and write the plan and the model."""
     from flowprune import schedules
     from flowprune.cli.data_folder import use_data_dir
+    from flowprune.cli.sizes import sizes
     from flowprune.cli.subject import granularity_of, prepare
-    from flowprune.cli.tables import cost_table, masks_table
     from flowprune.experiments.machine import require_writable
+    from flowprune.measures import MEASURES
     from flowprune.plan import save
     from flowprune.prune import prune as prune_model
 
     require_writable("--out", out, folder=True)
     use_data_dir(data_dir)
+    target, batches = _budget(budget, sparsity), sizes("--batch-sizes", batch_sizes)
     planned = schedules.build(schedule, rounds=rounds, sparsity=sparsity)
-    subject = prepare(model, dataset, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
+    subject = prepare(
+        model,
+        dataset,
+        checkpoint=checkpoint,
+        samples=samples,
+        temperature=temperature,
+        seed=seed,
+        input_shape=input_shape,
+    )
     result = prune_model(
         subject.model,
         measure=measure,
         sparsity=sparsity,
+        budget=target,
         granularity=granularity_of(granularity, subject.example_inputs, residual=residual),
         objective=subject.objective,
-        batches=subject.batches,
+        batches=subject.batches_for(MEASURES[measure]),
         schedule=planned,
     )
-    masks_table(measure, result.masks)
-    cost_table(result.cost)
-    typer.echo(f"Verdict: {result.cost.verdict}.")
-    typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")
+    _tell(result, subject, batches, channels_last=channels_last)
     save(result, out, seeds={"init": seed, "samples": seed})
     typer.echo(f"Plan and model: {out}. In Python:\n\n{subject.recipe}", nl=False)
     typer.echo(f"    small = fp.load(model, {str(out)!r})")
+
+
+def _budget(text: str | None, sparsity: float | None) -> Budget | None:
+    from flowprune.prune import Budget
+
+    budget = None if text is None else Budget.parse(text)
+    if budget is not None and sparsity is not None:
+        raise invalid("--budget", "left out beside --sparsity, exactly one of the two", text)
+    return budget
+
+
+def _tell(result: PruneResult, subject: Subject, batch_sizes: tuple[int, ...], *, channels_last: bool) -> None:
+    """What is left of each layer, what that saves, and what was verified."""
+    from flowprune.cli.tables import masks_table
+    from flowprune.structure import cost_report
+
+    masks_table(result.measure, result.masks)
+    dense, inputs = subject.model, subject.example_inputs
+    typer.echo(str(cost_report(dense, result.model, inputs, batch_sizes=batch_sizes, channels_last=channels_last)))
+    if result.budget is not None:
+        typer.echo(f"Budget: {result.budget}.")
+    typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")

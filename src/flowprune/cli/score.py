@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from flowprune.cli.options import (
+    AnyDataset,
+    AnyModel,
     Checkpoint,
     DataDir,
-    Dataset,
     GranularityName,
+    InputShape,
     Measure,
-    Model,
     Residual,
     Samples,
     Seed,
@@ -26,8 +27,9 @@ Out = Annotated[Path | None, typer.Option("--out", help="Also write the scores, 
 def score(  # noqa: PLR0913, each argument is an option of the command
     *,
     measure: Measure = "loss_preservation",
-    model: Model = "digits_convnet",
-    dataset: Dataset = "digits",
+    model: AnyModel = "digits_convnet",
+    dataset: AnyDataset = None,
+    input_shape: InputShape = None,
     data_dir: DataDir = None,
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
@@ -50,8 +52,17 @@ def score(  # noqa: PLR0913, each argument is an option of the command
         require_writable("--out", out, folder=False)
     use_data_dir(data_dir)
     chosen = MEASURES[measure]
-    subject = prepare(model, dataset, checkpoint=checkpoint, samples=samples, temperature=temperature, seed=seed)
-    signals = gather(subject.model, subject.objective, subject.batches, needs=chosen.needs)
+    subject = prepare(
+        model,
+        dataset,
+        checkpoint=checkpoint,
+        samples=samples,
+        temperature=temperature,
+        seed=seed,
+        input_shape=input_shape,
+    )
+    batches = subject.batches_for(chosen)
+    signals = gather(subject.model, subject.objective, batches, needs=chosen.needs)
     scores = score_units(chosen, signals, granularity_of(granularity, subject.example_inputs, residual=residual))
     scores_table(measure, scores)
     if out is not None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from flowprune.analysis import Flow, MeasuredFlow, Observations
     from flowprune.masks import Masks
-    from flowprune.prune import CostChange
 
 
 WIDTH = 140
@@ -92,24 +91,3 @@ def observations_table(found: Observations) -> None:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def cost_table(cost: CostChange) -> None:
-    """Sizes and times before and after."""
-    table = grid("cost", "", "before", "after", "factor")
-    rows = (
-        ("parameters", cost.before.parameters, cost.after.parameters),
-        ("non-zeros", cost.before.nonzeros, cost.after.nonzeros),
-        ("multiply-adds of one example (1 = 2 FLOPs)", cost.before.multiply_adds, cost.after.multiply_adds),
-        ("those of filters that are not zero", cost.before.live_multiply_adds, cost.after.live_multiply_adds),
-        ("bytes on disk", cost.before.bytes, cost.after.bytes),
-    )
-    for name, before, after in rows:
-        if before is not None and after is not None:  # multiply-adds need example inputs
-            table.add_row(name, f"{before:,}", f"{after:,}", f"{before / max(after, 1):.2f}x")
-    times = (cost.latency_before, cost.latency_after)
-    if times[0] is not None and times[1] is not None:
-        title = f"ms, median of {times[0].repeats} passes (IQR), batch {times[0].batch}, threads {times[0].threads}"
-        words = (f"{each.median_ms:.3f} ({each.iqr_ms:.3f})" for each in times if each is not None)
-        table.add_row(title, *words, f"{times[0].median_ms / times[1].median_ms:.2f}x")
-    wide().print(table)

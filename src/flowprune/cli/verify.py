@@ -15,10 +15,15 @@ from flowprune.core.errors import invalid
 if TYPE_CHECKING:
     from torch import nn
 
-Target = Annotated[Path, typer.Argument(help="What fp.save or flowprune prune --out wrote, or a .safetensors file.")]
+Target = Annotated[
+    Path,
+    typer.Argument(
+        help="What fp.save or flowprune prune --out wrote, a .safetensors file, or an exported .onnx or .pt2."
+    ),
+]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Also load it: module:function that builds the dense model, or a registered name."),
+    typer.Option("--model", help="Also load it into the dense model: module:factory, hf:..., or a registered name."),
 ]
 Dataset = Annotated[str, typer.Option("--dataset", help="What a registered model is built for.")]
 Lines = Iterable[str]
@@ -56,6 +61,14 @@ def _is_masks(path: Path) -> bool:
     return path.suffix == ".safetensors" and path.with_suffix(".json").exists()
 
 
+def _is_onnx(path: Path) -> bool:
+    return path.suffix == ".onnx"
+
+
+def _is_program(path: Path) -> bool:
+    return path.suffix == ".pt2"
+
+
 def _is_weights(path: Path) -> bool:
     return path.suffix == ".safetensors"
 
@@ -63,6 +76,8 @@ def _is_weights(path: Path) -> bool:
 VERIFIERS = {
     "plan": Verifier(_is_plan, "flowprune.cli.verifying:plan"),
     "masks": Verifier(_is_masks, "flowprune.cli.verifying:masks"),
+    "onnx": Verifier(_is_onnx, "flowprune.cli.verifying:onnx"),
+    "program": Verifier(_is_program, "flowprune.cli.verifying:program"),
     "weights": Verifier(_is_weights, "flowprune.cli.verifying:weights"),
 }
 """In the order in which they are asked; the first that recognises the path verifies it."""
@@ -75,7 +90,7 @@ def verify(path: Target, *, model: Model = None, dataset: Dataset = "digits") ->
     kind = next((name for name, verifier in VERIFIERS.items() if verifier.recognises(path)), None)
     if kind is None:
         raise invalid("verify PATH", f"one of: {', '.join(VERIFIERS)}", str(path), "Pass what fp.save wrote.")
-    from flowprune.cli.factory import factory
+    from flowprune.cli.outside import factory
 
     for line in VERIFIERS[kind].lines(path, None if model is None else factory(model, dataset)):
         typer.echo(line)

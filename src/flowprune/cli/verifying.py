@@ -11,6 +11,7 @@ from flowprune.core.errors import invalid
 if TYPE_CHECKING:
     from torch import nn
 
+    from flowprune.artefacts.manifest import Kind
     from flowprune.plan.verifying import Verified
 
 Build = Callable[[], "nn.Module"]
@@ -52,6 +53,35 @@ def masks(path: Path, build: Build | None) -> Iterator[str]:
                 "--model", f"the model of these masks, {found.fingerprint}", own, "Its names or shapes differ."
             )
     yield f"Checked: checksum, version{'' if build is None else ', architecture'}."
+
+
+def onnx(path: Path, build: Build | None) -> Iterator[str]:
+    """An ONNX file."""
+    from flowprune.artefacts import verify_onnx
+
+    yield from _artefact(path, build, "onnx", verify_onnx)
+
+
+def program(path: Path, build: Build | None) -> Iterator[str]:
+    """A program of ``torch.export``."""
+    from flowprune.artefacts import verify_program
+
+    yield from _artefact(path, build, "program", verify_program)
+
+
+def _artefact(path: Path, build: Build | None, kind: Kind, check: Callable[[Path], tuple[str, ...]]) -> Iterator[str]:
+    """A file that runs without the model, with the JSON beside it."""
+    from flowprune.artefacts.manifest import read
+
+    if build is not None:
+        raise invalid(
+            "--model", f"left out with {path.suffix}", "a model", "The file is run as it is, without the model."
+        )
+    checks, found = check(path), read("verify PATH", path, kind)
+    shapes = [", ".join(f"{each.dtype} {each.shape}" for each in side) for side in (found.inputs, found.outputs)]
+    yield f"{' -> '.join(shapes)}{'; any number of examples' if found.dynamic_batch else ''}"
+    yield f"{found.bytes:,} bytes; at most {found.difference:.1g} off the model when it was made"
+    yield f"Checked: {', '.join(checks)}."
 
 
 def weights(path: Path, build: Build | None) -> Iterator[str]:

@@ -7,13 +7,13 @@ unit, :meth:`Group.spread` lays a mask of units over the entries: the same map, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Protocol
 
 from torch import Tensor
 
 from flowprune.core.errors import invalid
-from flowprune.core.units import Layout, Role, UnitGroup
+from flowprune.core.units import Layout, Members, Role, UnitGroup
 
 
 class Group(Protocol):
@@ -49,11 +49,16 @@ class Group(Protocol):
         """The one sparsity that its units can end at; None where any will do."""
         ...
 
-    def read(self, on: Role) -> tuple[str, ...]:
-        """The tensors that a measure reads in this role."""
+    @property
+    def structure(self) -> Hashable:
+        """What makes two groups isomorphic, how many units they have apart."""
         ...
 
-    def total(self, values: Mapping[str, Tensor], on: Role) -> Tensor | None:
+    def read(self, on: Role, members: Members = "producers") -> tuple[str, ...]:
+        """The tensors that a measure reads in this role; see :data:`~flowprune.core.units.MEMBERS`."""
+        ...
+
+    def total(self, values: Mapping[str, Tensor], on: Role, members: Members = "producers") -> Tensor | None:
         """The sum of entries by unit, over those tensors that have values; None where none has."""
         ...
 
@@ -61,7 +66,7 @@ class Group(Protocol):
         """Names of parameters, and masks that broadcast to them, False where a masked unit makes them zero."""
         ...
 
-    def fan_in(self, params: Mapping[str, Tensor]) -> Tensor:
+    def fan_in(self, params: Mapping[str, Tensor], members: Members = "producers") -> Tensor:
         """How many weights each unit sums over; for a unit of one weight, those of its output."""
         ...
 
@@ -102,6 +107,29 @@ def channels_of(where: str, groups: Groups) -> Layout:
         todo = "They are set to zero and nothing is removed: use fp.apply(model, masks)."
         raise invalid(where, "of channels", ", ".join(others), todo)
     return found
+
+
+def units_of(groups: Groups) -> str:
+    """What the units of some groups are called.
+
+    Example:
+        >>> from flowprune.core.units import rows
+        >>> units_of({"w": rows("w", 2)}), units_of({})
+        ('units', 'weights')
+    """
+    words = {group.unit for group in groups.values()}
+    return words.pop() if len(words) == 1 else "units" if words else "weights"
+
+
+def fixed_sparsity_of(groups: Groups) -> float | None:
+    """The one sparsity that all units of these groups can end at; None where there is none.
+
+    Example:
+        >>> from flowprune.core.units import rows
+        >>> fixed_sparsity_of({"w": rows("w", 2)})
+    """
+    each = {group.sparsity for group in groups.values()}
+    return each.pop() if len(each) == 1 else None
 
 
 def require_sparsity_of(where: str, group: Group, asked: float) -> None:

@@ -7,9 +7,9 @@ positions along one axis belong to which unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,11 @@ size: no tensor, but an integer attribute of a module that counts the channels, 
 
 Kind = Literal["channels", "heads"]
 """What the units of a group are: channels, or heads of attention with all channels of each."""
+
+Members = Literal["producers", "group"]
+
+MEMBERS: Final[tuple[Members, ...]] = ("producers", "group")
+"""Which slices of a unit are read: those that make it (the founding paper), or all weights that touch it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +113,31 @@ class UnitGroup:
     def sparsity(self) -> None:
         """Any will do."""
 
-    def read(self, on: Role) -> tuple[str, ...]:
-        """The scored tensors of a role."""
-        return tuple(dict.fromkeys(m.name for m in self.members if m.scored and m.role == on))
+    @property
+    def structure(self) -> Hashable:
+        """The kind of its units, and the parts of one.
 
-    def total(self, values: Mapping[str, Tensor], on: Role) -> Tensor | None:
-        """The sum of the slices of each unit, ``(size,)``, over the scored tensors of a role that have values."""
-        scored = [m for m in self.members if m.scored and m.role == on and m.name in values]
-        parts = [member.add_up(values[member.name], self.size) for member in scored]
+        For every tensor that a unit has a slice of: its role, its axis, and how many positions the slice has (a channel
+        that is read through 3 x 3 flattened places has 9). The number of units does not count: a stage of 64 channels
+        and one of 128 are built alike.
+        """
+        tensors = (m for m in self.members if m.role != "size")
+        parts = sorted((m.role, m.axis, m.scored, len(m.positions) / self.size) for m in tensors)
+        return self.kind, self.removable, tuple(parts)
+
+    def read(self, on: Role, members: Members = "producers") -> tuple[str, ...]:
+        """The scored tensors of a role; of the whole group, also those of weights that read or filter its units."""
+        return tuple(dict.fromkeys(member.name for member in self._read(on, members)))
+
+    def total(self, values: Mapping[str, Tensor], on: Role, members: Members = "producers") -> Tensor | None:
+        """The sum of the slices of each unit, ``(size,)``, over the tensors read that have values."""
+        read = [member for member in self._read(on, members) if member.name in values]
+        parts = [member.add_up(values[member.name], self.size) for member in read]
         return sum(parts[1:], start=parts[0]) if parts else None
+
+    def _read(self, on: Role, members: Members) -> list[Member]:
+        whole = members == "group"
+        return [m for m in self.members if (m.role == on and (m.scored or whole)) or (whole and m.role == "input")]
 
     def spread(self, mask: Tensor, params: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """The mask laid over everything that produces a unit: filter, bias, and the norm's scale and shift."""
@@ -124,10 +145,10 @@ class UnitGroup:
             if member.zeroed and member.name in params:
                 yield member.name, member.lay(mask, params[member.name])
 
-    def fan_in(self, params: Mapping[str, Tensor]) -> Tensor:
-        """The weights of each unit, counted."""
-        ones = {name: torch.ones_like(params[name]) for name in self.read("weight") if name in params}
-        total = self.total(ones, "weight")
+    def fan_in(self, params: Mapping[str, Tensor], members: Members = "producers") -> Tensor:
+        """The weights of each unit that are read, counted."""
+        ones = {name: torch.ones_like(params[name]) for name in self.read("weight", members) if name in params}
+        total = self.total(ones, "weight", members)
         return torch.zeros(self.size) if total is None else total
 
     def required(self, scores: Tensor, alive: Tensor | None) -> None:

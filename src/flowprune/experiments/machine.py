@@ -6,10 +6,12 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowprune.core.errors import invalid
-from flowprune.experiments.spec import Spec
+
+if TYPE_CHECKING:
+    from flowprune.experiments.spec import Spec
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The variable that says which devices a process sees."""

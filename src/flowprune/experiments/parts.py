@@ -20,6 +20,7 @@ from flowprune.data import Batches, ImageSet
 from flowprune.experiments.spec import PruneSpec, Spec, TrainSpec
 from flowprune.measures import MEASURES, Granularity
 from flowprune.objectives import Objective
+from flowprune.objectives.batch import outputs
 from flowprune.prune import Pruner
 from flowprune.prune.feasible import Names
 from flowprune.schedules.lr import Rate, steps
@@ -192,18 +193,27 @@ def model_for(name: str, dataset: ImageSet, *, seed: int, **options: object) -> 
     """
     given = {"num_classes": dataset.num_classes, "seed": derive(seed, "init"), **options}
     model = models.build_for(name, dataset.shape, **given)  # pyright: ignore[reportArgumentType]
+    require_takes(name, model, dataset)
+    return model
+
+
+def require_takes(name: str, model: nn.Module, dataset: ImageSet) -> None:
+    """Raise where a model does not take a data set's images, or has no output for each of its classes.
+
+    Raises:
+        ValueError: naming the model and the data set.
+    """
     images = dataset.normalise(dataset.train.images[:2]).cpu()
     where, rule = f"model {name!r}", f"able to take images of shape {dataset.shape}, as {dataset.name!r} has"
     todo = "Choose another model or data set, or change the model's options."
     try:
         with evaluating(model):
-            found = tuple(model(images).shape)
-    except RuntimeError as error:
+            found = tuple(outputs(model, (images, None)).shape)
+    except (RuntimeError, ValueError) as error:
         raise invalid(where, rule, str(error).partition("\n")[0], todo) from None
     if len(found) != 2 or found[1] < dataset.num_classes:
         wanted = f"giving outputs of shape {(len(images), dataset.num_classes)}, one for each class of {dataset.name!r}"
         raise invalid(where, wanted, found, todo)
-    return model
 
 
 def _rate(train: TrainSpec, per_epoch: int) -> Rate:

@@ -87,7 +87,7 @@ class PruneSpec(Part):
         residual: What becomes of channels that several layers add up to: ``"coupled"``, ``"inner"`` or ``"masked"``
             (:mod:`flowprune.structure.streams`).
         normalise: What scores of a layer are divided by before layers compete: ``"none"``, ``"mean"`` or ``"fan_in"``.
-        scope: Whether scores compete over the whole model or within each layer.
+        scope: Whether scores compete over the whole model, within each layer, or among layers of one structure.
         schedule: How the cuts share the sparsity; a name of ``SCHEDULES``.
         floor: The fraction of each layer's units that is protected, its best-scored ones; ``"auto"`` is 0.05 for
             channels and none for weights.
@@ -115,7 +115,7 @@ class PruneSpec(Part):
     granularity: str = "channels"
     residual: Literal["coupled", "inner", "masked"] = "coupled"
     normalise: Literal["none", "mean", "fan_in"] = "none"
-    scope: Literal["global", "local"] = "global"
+    scope: Literal["global", "local", "isomorphic"] = "global"
     schedule: str = "rounds"
     floor: Annotated[float, Field(ge=0, lt=1)] | Literal["auto", "none"] = "auto"
     protect: tuple[str, ...] = ()

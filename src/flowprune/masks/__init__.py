@@ -1,12 +1,14 @@
 """Granularity, reduction, exact selection, and masks that hold."""
 
 from flowprune.masks.apply import apply, check_zeros, masks_of, release
+from flowprune.masks.apportion import apportion
 from flowprune.masks.blocks import Blocks
 from flowprune.masks.expand import expand
 from flowprune.masks.masks import LayerCount, Masks, Scores
 from flowprune.masks.n_m import NM, is_n_m
+from flowprune.masks.pools import Pool, Scope, check_scope, pools, require_patterns, require_use, share_of
 from flowprune.masks.reduce import REDUCERS, Reducer, reduce
-from flowprune.masks.select import floors, remove_lowest, select, select_round
+from flowprune.masks.select import fitting, floors, remove_from, remove_lowest, select, select_round
 from flowprune.masks.weight_group import WeightGroup
 from flowprune.masks.weights import Weights
 
@@ -16,19 +18,29 @@ __all__ = [
     "Blocks",
     "LayerCount",
     "Masks",
+    "Pool",
     "Reducer",
+    "Scope",
     "Scores",
     "WeightGroup",
     "Weights",
     "apply",
+    "apportion",
+    "check_scope",
     "check_zeros",
     "expand",
+    "fitting",
     "floors",
     "is_n_m",
     "masks_of",
+    "pools",
     "reduce",
     "release",
+    "remove_from",
     "remove_lowest",
+    "require_patterns",
+    "require_use",
     "select",
     "select_round",
+    "share_of",
 ]

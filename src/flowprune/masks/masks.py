@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import invalid
-from flowprune.core.groups import Groups, channelwise
+from flowprune.core.groups import Groups, channelwise, units_of
 
 
 class LayerCount(NamedTuple):
@@ -56,7 +56,7 @@ class Scores(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         units = sum(score.numel() for score in self.values())
-        return f"Scores({len(self)} layers, {units} {_units(self.layout)})"
+        return f"Scores({len(self)} layers, {units} {units_of(self.layout)})"
 
 
 class Masks(Mapping[str, Tensor]):
@@ -135,11 +135,5 @@ class Masks(Mapping[str, Tensor]):
         return load(path)
 
     def __repr__(self) -> str:
-        units = _units(self.layout)
+        units = units_of(self.layout)
         return f"Masks({len(self)} layers, {self.kept} of {self.total} {units} kept, sparsity {self.sparsity:.4f})"
-
-
-def _units(layout: Groups) -> str:
-    """What the units are called."""
-    words = {group.unit for group in layout.values()}
-    return words.pop() if len(words) == 1 else "units" if words else "weights"

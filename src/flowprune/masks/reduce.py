@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowprune.core.errors import PruningError, unknown
 from flowprune.core.groups import Group, Groups
-from flowprune.core.units import Role
+from flowprune.core.units import MEMBERS, Members, Role
 
 Reducer = Literal["sum", "sum_abs", "abs_sum", "l2"]
 
@@ -32,6 +32,7 @@ def reduce(
     reducer: str,
     *,
     on: Literal["weight", "norm"] = "weight",
+    members: Members = "producers",
 ) -> dict[str, Tensor]:
     """Reduce contributions to scores: per unit where a layout is given, else per weight.
 
@@ -50,9 +51,12 @@ def reduce(
         layout: Groups of units; None for weight granularity.
         reducer: One of ``REDUCERS``.
         on: Which scored members of a group are read: its producing weights or their norms.
+        members: ``"producers"``: these alone; ``"group"``: with them every slice of a weight that reads the unit: of
+            later layers, and of depthwise filters.
 
     Raises:
-        UnknownNameError: the reducer is not known.
+        UnknownNameError: the reducer or the word for members is not known.
+        ValueError: readers of units that are patterns of weights.
         PruningError: a group has no scored member with a contribution.
 
     Example:
@@ -63,15 +67,20 @@ def reduce(
     """
     if reducer not in REDUCERS:
         raise unknown("reduce(reducer=)", reducer, REDUCERS)
+    if members not in MEMBERS:
+        raise unknown("reduce(members=)", members, MEMBERS)
     if layout is not None:
-        return {name: _reduce_group(contributions, group, reducer, on) for name, group in layout.items()}
+        return {n: _reduce_group(contributions, group, reducer, on=on, members=members) for n, group in layout.items()}
     inner, outer = REDUCERS[reducer]
     return {name: outer(inner(value)) for name, value in contributions.items()}
 
 
-def _reduce_group(contributions: Mapping[str, Tensor], group: Group, reducer: str, on: Role) -> Tensor:
+def _reduce_group(
+    contributions: Mapping[str, Tensor], group: Group, reducer: str, *, on: Role, members: Members
+) -> Tensor:
     inner, outer = REDUCERS[reducer]
-    total = group.total({name: inner(contributions[name]) for name in group.read(on) if name in contributions}, on)
+    read = [name for name in group.read(on, members) if name in contributions]
+    total = group.total({name: inner(contributions[name]) for name in read}, on, members)
     if total is None:
         raise PruningError(
             f"score() must find a {on} with a signal for every group; {group.name!r} has none. Use another measure, "

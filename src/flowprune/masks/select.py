@@ -5,33 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from numbers import Real
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid, unknown
-from flowprune.core.groups import Groups, require_sparsity_of
+from flowprune.core.groups import Groups, fixed_sparsity_of, units_of
 from flowprune.masks.lowest import keep_highest
 from flowprune.masks.masks import Masks
-
-Scope = Literal["global", "local"]
+from flowprune.masks.pools import Pool, Scope, check_scope, pools, require_patterns, require_use
 
 
 def select(
     scores: Mapping[str, Tensor],
     sparsity: float | Mapping[str, float] | None = None,
     *,
-    scope: str = "global",
+    scope: Scope = "global",
     min_keep: int | Mapping[str, int] | None = None,
     protect: Sequence[str] = (),
     within: Mapping[str, Tensor] | None = None,
 ) -> Masks:
     """Keep the highest-scored units; exactly ``round(sparsity * n)`` are removed.
 
-    Global: n counts all units of ``scores``, one ranking over all. Local: n counts a layer's units, one ranking
-    each. Ties go to the lower position, except that a layer which would be emptied by a tie alone keeps its
-    first tied unit. Protection is by boolean, never by a sentinel score.
+    Layers are ranked in pools, and n counts the units of a pool. Global: one pool of all layers. Local: one for each
+    layer. Isomorphic: one for each structure (:func:`flowprune.masks.pools.structure_of`). Ties go to
+    the lower position, except that a layer which would be emptied by a tie alone keeps its first tied unit. Protection
+    is by boolean, never by a sentinel score.
 
     Scores of an N:M pattern (:class:`~flowprune.masks.n_m.NM`) have one sparsity, 1 - N/M: the best N of every M stay,
     whatever the scope.
@@ -41,8 +40,11 @@ def select(
     Args:
         scores: Larger = keep.
         sparsity: Fraction removed of the units in ``scores``, in [0, 1); or one fraction for each layer by name,
-            which implies the local scope. It may be left out for an N:M pattern alone.
-        scope: ``"global"`` or ``"local"`` (per layer).
+            which implies the local scope. It may be left out for an N:M pattern alone, or where ``scope`` names the
+            sparsity of every layer.
+        scope: ``"global"``, ``"local"`` (per layer) or ``"isomorphic"``; pools of your own as lists of patterns
+            (``fnmatch``), ``[["stem*", "layer1.*"], ["layer2.*"]]``; or patterns with a sparsity of their own,
+            ``{"layer1.*": 0.3}``. Layers that fit no pattern form one more pool, at ``sparsity``.
         min_keep: At least this many units of each layer stay: its top-scored ones. A number, or one by name. By default
             1 for channels, since a layer without any cuts the network in two, and 0 for weights and blocks.
         protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n. With an N:M pattern, skip
@@ -50,8 +52,8 @@ def select(
         within: Earlier masks. What they cut stays cut and counts as removed (nested rounds).
 
     Raises:
-        ValueError: a sparsity outside [0, 1), or not that of the pattern; a score that is NaN or infinite; an unknown
-            name.
+        ValueError: a sparsity outside [0, 1), or not that of the N:M pattern; a score that is NaN or infinite; an
+            unknown name, a pattern that fits no layer, a layer that fits two.
         PruningError: a layer would be emptied (with min_keep 0), or protection leaves too little to cut.
 
     Example:
@@ -59,25 +61,26 @@ def select(
         4
         >>> select({"a": torch.tensor([3.0, 1.0]), "b": torch.tensor([2.0, 4.0])}, 0.25)["a"]
         tensor([ True, False])
+        >>> masks = select({"a": torch.arange(4.0), "b": torch.arange(4.0)}, 0.25, scope={"b": 0.75})
+        >>> masks.per_layer()["a"].kept, masks.per_layer()["b"].kept
+        (3, 1)
     """
-    layout: Groups = getattr(scores, "layout", None) or {}
-    if sparsity is None:
-        sparsity = _fixed(scores, layout)
+    groups = _groups(scores)
     _check(scores, sparsity, scope, within)
-    for name in scores.keys() & layout.keys():
-        asked = sparsity[name] if isinstance(sparsity, Mapping) else sparsity
-        require_sparsity_of("select(sparsity=)", layout[name], asked)
-        if protect and layout[name].sparsity is not None:
-            todo = "Leave the layers out with skip= of the granularity."
-            raise invalid("select(protect=)", f"empty for {layout[name].unit}", tuple(protect), todo)
-    return select_round(scores, sparsity, scope=scope, min_keep=min_keep, protect=protect, within=within)
+    found = _pools(scores, sparsity, scope)
+    require_patterns("select", found, groups)
+    patterned = {name: group for name, group in groups.items() if group.sparsity is not None}
+    if protect and patterned:
+        todo = "Leave the layers out with skip= of the granularity."
+        raise invalid("select(protect=)", f"empty for {units_of(patterned)}", tuple(protect), todo)
+    return _selected(scores, found, min_keep, protect, within)
 
 
 def select_round(
     scores: Mapping[str, Tensor],
     sparsity: float | Mapping[str, float],
     *,
-    scope: str = "global",
+    scope: Scope = "global",
     min_keep: int | Mapping[str, int] | None = None,
     protect: Sequence[str] = (),
     within: Mapping[str, Tensor] | None = None,
@@ -99,21 +102,42 @@ def select_round(
         tensor([[ True,  True,  True, False]])
     """
     _check(scores, sparsity, scope, within)
-    layout: Groups = getattr(scores, "layout", None) or {}
-    if min_keep is None:
-        min_keep = {name: 1 for name, group in layout.items() if group.channelwise}
-    keep = {name: _floor(min_keep, name) for name in scores}
-    safe = {name for name in scores if any(fnmatchcase(name, pattern) for pattern in protect)}
-    _check_patterns(protect, scores)
-    masks: dict[str, Tensor] = {}
-    for names, remove in _pools(scores, sparsity, scope):
-        alive = None if within is None else {n: within[n] for n in names}
-        pool = {n: scores[n] for n in names}
-        living = alive or {}
-        held = {n: layout[n].required(scores[n], living.get(n)) for n in names if n in layout}
-        required = {n: lock for n, lock in held.items() if lock is not None}
-        masks |= remove_lowest(pool, remove, min_keep=keep, protected=safe, alive=alive, required=required)
-    return Masks(masks, layout=layout, fingerprint=getattr(scores, "fingerprint", None))
+    return _selected(scores, _pools(scores, sparsity, scope), min_keep, protect, within)
+
+
+def remove_from(
+    scores: Mapping[str, Tensor],
+    found: Iterable[Pool],
+    *,
+    min_keep: Mapping[str, int] | None = None,
+    protected: Iterable[str] = (),
+    alive: Mapping[str, Tensor] | None = None,
+) -> Masks:
+    """Masks with exactly as many units cut as the pools say, each pool ranked by itself; patterns keep what they must.
+
+    Args:
+        scores: Larger = keep; with the layout of their units, if they have one.
+        found: Every layer is in one of these.
+        min_keep: At least this many units of a layer stay.
+        protected: Layers of which nothing is cut.
+        alive: Units that may stay at all; the others count as cut.
+
+    Raises:
+        PruningError: as :func:`remove_lowest`, or fewer units of a pattern are alive than it keeps.
+
+    Example:
+        >>> remove_from({"w": torch.tensor([2.0, 1.0, 3.0])}, [Pool(("w",), 3, 1 / 3)])["w"]
+        tensor([ True, False,  True])
+    """
+    groups, safe, masks = _groups(scores), tuple(protected), dict[str, Tensor]()
+    for pool in found:
+        ranked = {name: scores[name] for name in pool.names}
+        living = None if alive is None else {name: alive[name] for name in pool.names}
+        held = {n: groups[n].required(scores[n], None if living is None else living[n]) for n in ranked if n in groups}
+        required = {name: lock for name, lock in held.items() if lock is not None}
+        masks |= remove_lowest(ranked, pool.remove, min_keep=min_keep, protected=safe, alive=living, required=required)
+    ordered = {name: masks[name] for name in scores}
+    return Masks(ordered, layout=groups, fingerprint=getattr(scores, "fingerprint", None))
 
 
 def remove_lowest(
@@ -174,25 +198,61 @@ def floors(sizes: Mapping[str, int], fraction: float = 0.05) -> dict[str, int]:
     return {name: min(int(fraction * size) + 1, size) for name, size in sizes.items()}
 
 
-def _fixed(scores: Mapping[str, Tensor], layout: Groups) -> dict[str, float]:
-    """The sparsity of each layer's pattern."""
-    fixed = {name: layout[name].sparsity for name in scores if name in layout}
-    found = {name: value for name, value in fixed.items() if value is not None}
-    if len(found) < len(scores):
-        todo = "Only scores of an N:M pattern have a sparsity of their own."
-        raise invalid("select(sparsity=)", "in [0, 1)", None, todo)
-    return found
+def fitting(where: str, patterns: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The names that fit one of some patterns (``fnmatch``).
+
+    Raises:
+        ValueError: one string in place of a sequence.
+        UnknownNameError: a pattern fits no name.
+
+    Example:
+        >>> fitting("select(protect=)", ("conv*",), ["conv1", "conv2", "fc"])
+        ['conv1', 'conv2']
+    """
+    names = list(names)
+    if isinstance(patterns, str):
+        raise invalid(where, "a sequence of patterns", patterns, f"Pass ({patterns!r},).")
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise unknown(where, pattern, names)
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _groups(scores: Mapping[str, Tensor]) -> Groups:
+    """The groups of those scores that have one."""
+    layout: Groups = getattr(scores, "layout", None) or {}
+    return layout
 
 
 def _pools(
-    scores: Mapping[str, Tensor], sparsity: float | Mapping[str, float], scope: str
-) -> list[tuple[list[str], int]]:
-    """Lists of layers ranked together, and how many units go from each."""
+    scores: Mapping[str, Tensor], sparsity: float | Mapping[str, float] | None, scope: Scope
+) -> tuple[Pool, ...]:
+    """The pools of a scope, or one for each layer where each layer has its sparsity by name."""
     if isinstance(sparsity, Mapping):
-        return [([name], round(sparsity[name] * scores[name].numel())) for name in scores]
-    if scope == "local":
-        return [([name], round(sparsity * score.numel())) for name, score in scores.items()]
-    return [(list(scores), round(sparsity * sum(score.numel() for score in scores.values())))]
+        return tuple(Pool((name,), score.numel(), sparsity[name]) for name, score in scores.items())
+    found = pools(scores, scope, _fixed(scores) if sparsity is None else sparsity)
+    require_use("select", sparsity, found)
+    return found
+
+
+def _fixed(scores: Mapping[str, Tensor]) -> float | None:
+    """The one sparsity of the pattern that all these scores are of."""
+    groups = _groups(scores)
+    return fixed_sparsity_of(groups) if scores.keys() <= groups.keys() else None
+
+
+def _selected(
+    scores: Mapping[str, Tensor],
+    found: Iterable[Pool],
+    min_keep: int | Mapping[str, int] | None,
+    protect: Sequence[str],
+    within: Mapping[str, Tensor] | None,
+) -> Masks:
+    if min_keep is None:
+        min_keep = {name: 1 for name, group in _groups(scores).items() if group.channelwise}
+    keep = {name: _floor(min_keep, name) for name in scores}
+    safe = fitting("select(protect=)", protect, scores)
+    return remove_from(scores, found, min_keep=keep, protected=safe, alive=within)
 
 
 def _whole(score: Tensor, alive: Tensor | None) -> Tensor:
@@ -227,18 +287,10 @@ def _floor(min_keep: int | Mapping[str, int], name: str) -> int:
     return value
 
 
-def _check_patterns(protect: Sequence[str], scores: Mapping[str, Tensor]) -> None:
-    if isinstance(protect, str):
-        raise invalid("select(protect=)", "a sequence of patterns", protect, f"Pass protect=({protect!r},).")
-    for pattern in protect:
-        if not any(fnmatchcase(name, pattern) for name in scores):
-            raise unknown("select(protect=)", pattern, scores)
-
-
 def _check(
     scores: Mapping[str, Tensor],
-    sparsity: float | Mapping[str, float],
-    scope: str,
+    sparsity: float | Mapping[str, float] | None,
+    scope: Scope,
     within: Mapping[str, Tensor] | None,
 ) -> None:
     for name, value in scores.items():
@@ -246,12 +298,12 @@ def _check(
             raise invalid(f"select(scores=): scores of {name!r}", "a tensor", value)
     if not scores or not sum(score.numel() for score in scores.values()):
         raise invalid("select(scores=)", "at least one layer with units", dict(scores))
-    if scope not in ("global", "local"):
-        raise unknown("select(scope=)", scope, ("global", "local"))
+    check_scope("select", scope)
     if isinstance(sparsity, Mapping) and sparsity.keys() != scores.keys():
         odd = sorted(sparsity.keys() ^ scores.keys())
         raise invalid("select(sparsity=)", "given for exactly the layers of the scores", odd)
-    for value in sparsity.values() if isinstance(sparsity, Mapping) else (sparsity,):
+    given = tuple(sparsity.values()) if isinstance(sparsity, Mapping) else (sparsity,)
+    for value in given if sparsity is not None else ():
         if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value < 1.0:
             raise invalid("select(sparsity=)", "in [0, 1)", value, "To keep a fraction d, pass sparsity=1-d.")
     for name in scores:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 from flowprune.core.errors import invalid
-from flowprune.core.units import Role
+from flowprune.core.units import Members, Role
 
 
 class Pattern(Protocol):
@@ -94,13 +94,25 @@ class WeightGroup:
         """The one that the pattern allows."""
         return self.pattern.sparsity
 
-    def read(self, on: Role) -> tuple[str, ...]:
-        """The weight itself."""
+    @property
+    def structure(self) -> Hashable:
+        """The units and the shape of the weight that they are parts of."""
+        return self.unit, self.weight, self.inputs_first
+
+    def read(self, on: Role, members: Members = "producers") -> tuple[str, ...]:
+        """The weight itself.
+
+        Raises:
+            ValueError: weights that read the units are asked for; parts of a weight have none.
+        """
+        if members != "producers":
+            todo = "Weights that read a unit count for channels."
+            raise invalid("score(members=)", f"'producers' with {self.unit}", members, todo)
         return (self.name,) if on == "weight" else ()
 
-    def total(self, values: Mapping[str, Tensor], on: Role) -> Tensor | None:
+    def total(self, values: Mapping[str, Tensor], on: Role, members: Members = "producers") -> Tensor | None:
         """Entries of the weight added up by unit."""
-        if on != "weight" or self.name not in values:
+        if self.name not in values or self.name not in self.read(on, members):
             return None
         return self._turned(self.pattern.total(self._turned(values[self.name])))
 
@@ -117,8 +129,9 @@ class WeightGroup:
             raise invalid(f"apply(masks=): mask of {self.name!r}", f"for a weight of shape {self.weight}", got)
         yield self.name, self._turned(self.pattern.spread(self._turned(mask), self._turned_shape))
 
-    def fan_in(self, params: Mapping[str, Tensor]) -> Tensor:
+    def fan_in(self, params: Mapping[str, Tensor], members: Members = "producers") -> Tensor:
         """The weights of each unit, counted."""
+        self.read("weight", members)
         return self._turned(self.pattern.fan_in(self._turned(params[self.name])))
 
     def required(self, scores: Tensor, alive: Tensor | None) -> Tensor | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flowprune.core.errors import unknown
 from flowprune.core.groups import Group, Groups
-from flowprune.core.units import UnitGroup
+from flowprune.core.units import Members, UnitGroup
 
 Scale = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``scale(scores, fan_in, live)`` of one layer, all of one shape."""
@@ -31,8 +31,8 @@ NORMALISERS: Final[Mapping[str, Scale]] = {
     "mean": _by_mean,
     "fan_in": lambda scores, fan_in, live: scores / fan_in.clamp_min(1).sqrt(),
 }
-"""none: as they are. mean: over the mean absolute score of the layer's live units. fan_in: over √(live weights of the
-unit), those that read a dead channel not counted; for a unit of one weight, those of its output."""
+"""none: as they are. mean: over the mean absolute score of the layer's live units. fan_in: over √(live weights read of
+the unit), those that read a dead channel not counted; for a unit of one weight, those of its output."""
 
 
 def normalised(
@@ -41,6 +41,8 @@ def normalised(
     params: Mapping[str, Tensor],
     layout: Groups | None,
     masks: Mapping[str, Tensor] | None = None,
+    *,
+    members: Members = "producers",
 ) -> dict[str, Tensor]:
     """The scores of each layer, rescaled by what lives in it: the same whether units are held at zero or removed.
 
@@ -52,6 +54,9 @@ def normalised(
         params: Of which the fan-in is counted.
         layout: Groups of units; None for single weights, whose fan-in is that of the output they belong to.
         masks: What is held at zero, by parameter name: boolean, True = kept; parameters left out live whole.
+        members: As the scores were reduced: ``"producers"`` or ``"group"``.
+
+    The fan-in counts the weights that the score was made of: with ``members="group"`` those that read the unit too.
 
     Raises:
         UnknownNameError: another name.
@@ -76,7 +81,8 @@ def normalised(
         live = {name: _counted(group, kept) > 0 for name, group in layout.items()}
         read = _without_dead_inputs(kept, layout, live)
         fans = {
-            name: _counted(group, read) if group.removable else group.fan_in(params) for name, group in layout.items()
+            name: _counted(group, read, members) if isinstance(group, UnitGroup) else group.fan_in(params, members)
+            for name, group in layout.items()
         }
     scale = NORMALISERS[how]
     return {n: scale(score, fans[n].to(score), live[n].to(score.device)) for n, score in scores.items()}
@@ -103,7 +109,7 @@ def _without_dead_inputs(
     return counted
 
 
-def _counted(group: Group, kept: Mapping[str, Tensor]) -> Tensor:
+def _counted(group: Group, kept: Mapping[str, Tensor], members: Members = "producers") -> Tensor:
     """How many weights of each unit are left."""
-    counted = group.total(kept, "weight")
+    counted = group.total(kept, "weight", members)
     return torch.ones(group.shape) if counted is None else counted

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from flowprune.core.errors import PruningError, invalid
-from flowprune.core.groups import Groups, channelwise
+from flowprune.core.errors import PruningError, invalid, unknown
+from flowprune.core.groups import Groups, channelwise, units_of
 from flowprune.core.tensors import require_finite
+from flowprune.core.units import MEMBERS, Members
 from flowprune.masks import Scores, Weights
 from flowprune.masks import reduce as reduce_contributions
 from flowprune.measures.index import MEASURES
@@ -45,6 +46,7 @@ def score(
     *,
     reduce: str | None = None,
     normalise: str = "none",
+    members: Members = "producers",
     **options: Any,
 ) -> Scores:
     """Score every unit; larger = keep.
@@ -59,11 +61,13 @@ def score(
             ``fp.Channels(example_inputs=x)``.
         reduce: Another reducer than the measure's: sum, sum_abs, abs_sum or l2.
         normalise: What the scores of a layer are divided by before layers are compared: none, mean (absolute score of
-            its live units) or fan_in (the square root of a unit's live weights).
+            its live units) or fan_in (the square root of the live weights that a score is made of).
+        members: Of a channel, what is read: ``"producers"``, the weights that make it, as in the founding paper; or
+            ``"group"``, with them the slices of the later weights that read it.
         options: Options of the measure, e.g. ``seed`` of random, ``initial`` of biased_loss.
 
     Raises:
-        UnknownNameError: an unknown measure, reducer or normaliser, with the known ones.
+        UnknownNameError: an unknown measure, reducer, normaliser or word for members, with the known ones.
         ValueError: a missing signal, an option the measure does not have, or scores that are not finite.
 
     Example:
@@ -84,24 +88,35 @@ def score(
     if chosen.on == "norm" and (layout is None or (layout and not channelwise(layout))):
         where, rule = f"score({chosen.name!r}, granularity=)", "a granularity of channels, whose norms it reads"
         raise invalid(where, rule, granularity.name, "Pass fp.Channels(example_inputs=x).")
-    names = _names(chosen, granularity, layout, signals)
+    _check_members(chosen, members, layout)
+    names = _names(chosen, granularity, layout, signals, members=members)
     seen = _units(signals, layout) if chosen.on == "unit" and layout is not None else _only(signals, names)
     contributions = chosen.contributions(seen, **options)
     if layout is None:
         _refuse_missing(chosen, names, contributions)
     require_finite(f"score({chosen.name!r}): contributions", contributions)
-    scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce)
-    scores = normalised(scores, normalise, signals.params, layout, signals.masks)
+    scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce, members=members)
+    scores = normalised(scores, normalise, signals.params, layout, signals.masks, members=members)
     require_finite(f"score({chosen.name!r})", scores)
     return Scores(scores, layout=layout, fingerprint=signals.fingerprint)
 
 
 def _reduce(
-    measure: Measure, contributions: Mapping[str, Tensor], layout: Groups | None, reducer: str
+    measure: Measure, contributions: Mapping[str, Tensor], layout: Groups | None, reducer: str, *, members: Members
 ) -> dict[str, Tensor]:
     if measure.on == "unit":
         return reduce_contributions(contributions, None, reducer)
-    return reduce_contributions(contributions, layout, reducer, on=measure.on)
+    return reduce_contributions(contributions, layout, reducer, on=measure.on, members=members)
+
+
+def _check_members(measure: Measure, members: str, layout: Groups | None) -> None:
+    if members not in MEMBERS:
+        raise unknown("score(members=)", members, MEMBERS)
+    parts = layout is None or (layout and not channelwise(layout))
+    if members == "group" and (parts or measure.on != "weight"):
+        where = units_of(layout or {}) if parts else f"a measure of {measure.on}s"
+        todo = "Weights that read a unit count for measures of weights on channels."
+        raise invalid(f"score({measure.name!r}, members=)", f"'producers' with {where}", members, todo)
 
 
 def _refuse_missing(measure: Measure, names: list[str], contributions: Mapping[str, Tensor]) -> None:
@@ -120,7 +135,9 @@ def _units(signals: Signals, layout: Groups) -> Signals:
     return Signals(params={name: some.new_zeros(group.shape) for name, group in layout.items()})
 
 
-def _names(measure: Measure, granularity: Granularity, layout: Groups | None, signals: Signals) -> list[str]:
+def _names(
+    measure: Measure, granularity: Granularity, layout: Groups | None, signals: Signals, *, members: Members
+) -> list[str]:
     """The parameters whose contributions are wanted: nothing else is computed."""
     if layout is None:
         names = granularity.names(signals) if isinstance(granularity, Weights) else tuple(signals.params)
@@ -135,7 +152,7 @@ def _names(measure: Measure, granularity: Granularity, layout: Groups | None, si
         return list(names)
     if measure.on == "unit":
         return []
-    return list(dict.fromkeys(tensor for group in layout.values() for tensor in group.read(measure.on)))
+    return list(dict.fromkeys(tensor for group in layout.values() for tensor in group.read(measure.on, members)))
 
 
 def _only(signals: Signals, names: list[str]) -> Signals:

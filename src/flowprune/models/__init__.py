@@ -9,6 +9,7 @@ from flowprune.models.names import MODELS, build, build_for
 
 if TYPE_CHECKING:
     from flowprune.models.convnet import DigitsConvNet, digits_convnet
+    from flowprune.models.hugging_face import from_transformers
     from flowprune.models.mobilenet import MobileNetV1, mobilenet_v1
     from flowprune.models.perceptron import MLP, mlp
     from flowprune.models.preactivation import PreActivationResNet, preact_resnet18
@@ -26,6 +27,7 @@ __all__ = [
     "build",
     "build_for",
     "digits_convnet",
+    "from_transformers",
     "mlp",
     "mobilenet_v1",
     "preact_resnet18",
@@ -44,6 +46,7 @@ __all__ = [
 
 _FILES = {
     "convnet": ("DigitsConvNet", "digits_convnet"),
+    "hugging_face": ("from_transformers",),
     "mobilenet": ("MobileNetV1", "mobilenet_v1"),
     "perceptron": ("MLP", "mlp"),
     "preactivation": ("PreActivationResNet", "preact_resnet18"),

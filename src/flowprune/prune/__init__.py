@@ -1,9 +1,27 @@
 """When and how pruning happens: in one call, or in rounds inside a training loop."""
 
+from flowprune.prune.budget import Budget
 from flowprune.prune.carry_out import carry_out_
-from flowprune.prune.once import CostChange, PruneResult, prune
+from flowprune.prune.once import PruneResult, prune
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.records import Cut, Round
+from flowprune.prune.rounding import RoundedWidths, round_widths
 from flowprune.prune.rule import Rule, RuleOptions
+from flowprune.prune.solution import Solution
+from flowprune.prune.solve import solve
 
-__all__ = ["CostChange", "Cut", "PruneResult", "Pruner", "Round", "Rule", "RuleOptions", "carry_out_", "prune"]
+__all__ = [
+    "Budget",
+    "Cut",
+    "PruneResult",
+    "Pruner",
+    "Round",
+    "RoundedWidths",
+    "Rule",
+    "RuleOptions",
+    "Solution",
+    "carry_out_",
+    "prune",
+    "round_widths",
+    "solve",
+]

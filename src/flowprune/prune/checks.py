@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from flowprune.core.errors import PruningError
+from flowprune.prune.solution import Solution
+from flowprune.structure import Cost
 
 PROBE = 4
 """Examples of the probe batch at most."""
@@ -38,3 +40,22 @@ def check_sparsity(removed: int, asked: int, total: int) -> str:
             f"The achieved sparsity must be the asked one to the unit; {asked} of {total} units asked, {removed} gone."
         )
     return "exact sparsity"
+
+
+def check_budget(solution: Solution | None, cost: Cost) -> tuple[str, ...]:
+    """What a budget was said to leave is what is left; milliseconds are noise, and units are counted otherwise.
+
+    Raises:
+        PruningError: with both numbers.
+    """
+    if solution is None:
+        return ()
+    left = {"parameters": cost.parameters, "bytes": cost.bytes, "flops": cost.multiply_adds}.get(solution.budget.unit)
+    if left is None:
+        return ()
+    if left != solution.achieved:
+        raise PruningError(
+            f"The model must be left with what the budget was solved to; {solution.achieved:,.0f} were foreseen, "
+            f"{left:,} are left. Please report the model."
+        )
+    return ("budget",)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
 
+import torch
+
 from flowprune.core.errors import PruningError, invalid, unknown
 from flowprune.core.groups import Groups, channels_of, channelwise
-from flowprune.masks import Weights, floors
+from flowprune.masks import Masks, Pool, Weights, floors
 from flowprune.measures import Granularity
 from flowprune.prune.published import FLOOR, entries
 from flowprune.prune.rule import Rule
@@ -43,6 +45,11 @@ class Units:
     layout: Groups
     dead: Mapping[str, int]
 
+    def whole(self) -> Masks:
+        """Masks that keep all of them; they cost no memory."""
+        kept = torch.ones((), dtype=torch.bool)
+        return Masks({name: kept.expand(size) for name, size in self.sizes.items()}, layout=self.layout)
+
 
 def units_of(granularity: Granularity, signals: Signals) -> Units:
     """The units that a granularity offers of a model; nothing is run but the trace.
@@ -60,16 +67,14 @@ def units_of(granularity: Granularity, signals: Signals) -> Units:
     return Units({name: signals.params[name].numel() for name in names}, {}, held)
 
 
-def require_feasible(
-    units: Units, rule: Rule, targets: Sequence[float], pools: Sequence[Sequence[str]], *, names: Names = PRUNER
-) -> None:
+def require_feasible(units: Units, rule: Rule, rounds: int, pools: Sequence[Pool], *, names: Names = PRUNER) -> None:
     """Raise where the last target cannot be met, or a setting would be ignored.
 
     Args:
         units: What there is.
         rule: Floor, protection and scope.
-        targets: Cumulative, by round.
-        pools: Layers that are ranked together.
+        rounds: How many cuts there will be.
+        pools: Layers that are ranked together, and what of them goes in the end.
         names: For the errors.
 
     Raises:
@@ -79,7 +84,7 @@ def require_feasible(
 
     Example:
         >>> units = Units({"a": 4, "b": 4}, {}, {})
-        >>> require_feasible(units, Rule(protect=("a",)), (0.75,), [["a", "b"]])
+        >>> require_feasible(units, Rule(protect=("a",)), 1, [Pool(("a", "b"), 8, 0.75)])
         Traceback (most recent call last):
         flowprune.core.errors.PruningError: Pruner(schedule=) must leave what floors and protection keep; 6 of 8 units \
 are to be cut in the end, and at most 3 can be. Lower the sparsity or the floor, or protect less.
@@ -91,7 +96,8 @@ are to be cut in the end, and at most 3 can be. Lower the sparsity or the floor,
     if rule.reference_compat:
         _require_published_floor(rule, held, names)
     removed = 0
-    for pool in pools:
+    for found in pools:
+        pool = found.names
         weight = {
             name: entries(channels_of("Pruner(reference_compat=)", units.layout), name)
             if rule.reference_compat and not held
@@ -100,7 +106,7 @@ are to be cut in the end, and at most 3 can be. Lower the sparsity or the floor,
         }
         total = sum(units.sizes[name] * weight[name] for name in pool)
         most = sum(_most(units, rule, name, held=held) * weight[name] for name in pool)
-        asked = round(targets[-1] * total)
+        asked = round(found.sparsity * total)
         if asked > most:
             where = f" of {', '.join(pool)}" if len(pools) > 1 else ""
             raise PruningError(
@@ -108,10 +114,10 @@ are to be cut in the end, and at most 3 can be. Lower the sparsity or the floor,
                 f"be cut in the end, and at most {most} can be. Lower the sparsity or the floor, or protect less."
             )
         removed += asked
-    if len(targets) > max(removed, 1):
+    if rounds > max(removed, 1):
         total = sum(units.sizes.values())
         rule_ = f"one of at most {max(removed, 1)} rounds, as {removed} of {total} units are to go"
-        raise invalid(names.rounds, rule_, f"{len(targets)} rounds", "Cut in fewer rounds, or cut more.")
+        raise invalid(names.rounds, rule_, f"{rounds} rounds", "Cut in fewer rounds, or cut more.")
 
 
 def _most(units: Units, rule: Rule, name: str, *, held: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
 
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from flowprune.masks import Masks, Scores, apply, check_zeros, expand, floors, masks_of, select_round
+from flowprune.masks import Masks, Pool, Scores, apply, check_zeros, expand, fitting, floors, masks_of, remove_from
 from flowprune.prune.checks import check_sparsity
 from flowprune.prune.rule import Rule
+from flowprune.prune.shares import most_gone
 
 
 class Masking:
@@ -26,26 +28,36 @@ class Masking:
         """Go on where these masks were reached."""
         self._hold(masks)
 
-    def choose(self, scores: Scores, target: float) -> Masks:
-        """Masks in which exactly round(target * n) units are cut, those cut before among them."""
+    def alive(self, scores: Scores) -> Masks:
+        """All units, True where alive."""
+        masks = self._alive(scores) if self.masks is None else self.masks
+        return Masks(dict(masks.items()), layout=scores.layout, fingerprint=scores.fingerprint)
+
+    def most(self, alive: Masks) -> dict[str, int]:
+        """How many units of each layer may be gone."""
+        return most_gone(alive, self._floor, self._protected(alive))
+
+    def choose(self, scores: Scores, pools: Sequence[Pool]) -> Masks:
+        """Masks in which exactly so many units are cut as the pools say, those cut before among them."""
         sizes = {name: score.numel() for name, score in scores.items()}
-        keep = 0 if self._floor is None else floors(sizes, self._floor)
-        within = self._alive(scores) if self.masks is None else self.masks
-        protect = self._rule.protect
-        return select_round(scores, target, scope=self._rule.scope, min_keep=keep, protect=protect, within=within)
+        keep = {} if self._floor is None else floors(sizes, self._floor)
+        safe = self._protected(scores)
+        return remove_from(scores, pools, min_keep=keep, protected=safe, alive=self.alive(scores))
 
-    def propose(self, scores: Scores, target: float) -> Masks:
+    def propose(self, scores: Scores, pools: Sequence[Pool]) -> Masks:
         """What :meth:`choose` would give now: the same, since choosing changes nothing here."""
-        return self.choose(scores, target)
+        return self.choose(scores, pools)
 
-    def carry_out(self, masks: Masks, target: float, optimizer: Optimizer | None, probe: Any) -> tuple[str, ...]:
+    def carry_out(
+        self, masks: Masks, pools: Sequence[Pool], optimizer: Optimizer | None, probe: Any
+    ) -> tuple[str, ...]:
         """Apply the masks; the checks that passed."""
         del probe
         self._hold(masks)
         check_zeros(self._model)
         if optimizer is not None:
             _check_after_a_step(self._model, optimizer)
-        asked = _asked(masks, target, self._rule.scope)
+        asked = sum(pool.remove for pool in pools)
         return check_sparsity(masks.total - masks.kept, asked, masks.total), "zeros"
 
     def counts(self, masks: Masks) -> tuple[int, int, int]:
@@ -59,6 +71,9 @@ class Masking:
         layers = masks.per_layer()
         keep = floors({name: count.total for name, count in layers.items()}, self._floor)
         return tuple(name for name, count in layers.items() if count.kept <= keep[name])
+
+    def _protected(self, names: Iterable[str]) -> list[str]:
+        return fitting("Pruner(protect=)", self._rule.protect, names)
 
     def verify(self) -> None:
         """Between rounds: masked weights are still zero."""
@@ -94,9 +109,3 @@ def _check_after_a_step(model: nn.Module, optimizer: Optimizer) -> None:
             check_zeros(model)
 
     handle = optimizer.register_step_pre_hook(look)
-
-
-def _asked(masks: Masks, target: float, scope: str) -> int:
-    if scope == "global":
-        return round(target * masks.total)
-    return sum(round(target * mask.numel()) for mask in masks.values())

@@ -13,46 +13,17 @@ from flowprune.core.errors import invalid
 from flowprune.masks import Masks, Scores, Weights
 from flowprune.measures import MEASURES, Granularity, Measure
 from flowprune.objectives.batch import inputs_of
-from flowprune.prune.checks import probe_of
+from flowprune.prune.budget import Budget
+from flowprune.prune.checks import check_budget, probe_of
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.records import Round
 from flowprune.prune.rule import RuleOptions
+from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity, targets_of
 from flowprune.schedules import Schedule, one_shot
-from flowprune.structure import Cost, Latency, latency, measure_cost
-
-
-@dataclass(frozen=True, eq=False)
-class CostChange:
-    """What the model cost before and after; latencies are measured here, on this machine.
-
-    Attributes:
-        before: Parameters, non-zeros, multiply-adds, bytes.
-        after: The same of the pruned copy.
-        latency_before: Of the given model; None where no example inputs were known.
-        latency_after: Of the pruned copy.
-    """
-
-    before: Cost
-    after: Cost
-    latency_before: Latency | None
-    latency_after: Latency | None
-
-    @property
-    def verdict(self) -> str:
-        """Whether it is faster, in words, with the numbers it rests on."""
-        if self.latency_before is None or self.latency_after is None:
-            return "latency not measured: no example inputs"
-        a, b = self.latency_before, self.latency_after
-        threads = f"{a.threads} thread{'s' if a.threads > 1 else ''}"
-        told = f"{a.median_ms:.2f} ms before, {b.median_ms:.2f} ms after, batch {a.batch}, {threads}"
-        if self.before == self.after:
-            return f"nothing was cut ({told})"
-        if self.before.parameters == self.after.parameters:
-            return f"masked, not smaller: zeros are multiplied like other numbers ({told})"
-        if a.median_ms - b.median_ms > max(a.iqr_ms, b.iqr_ms):
-            return f"{a.median_ms / b.median_ms:.2f}x faster ({told})"
-        return f"smaller, and not measurably faster ({told})"
+from flowprune.structure import CostReport, cost_report
+from flowprune.structure.cost import batch_size
+from flowprune.structure.example import Example
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,20 +35,23 @@ class PruneResult:
         masks: Everything cut, as masks of the given model.
         scores: Of the last round.
         checks: What was verified, each once.
-        cost: Parameters, non-zeros, multiply-adds, bytes and latency before and after.
+        cost: Parameters, non-zeros, multiply-adds, bytes, memory and latency before and after, on the example inputs
+            as they are; :func:`flowprune.cost_report` measures other batch sizes.
         cuts: The numbers of each round.
         measure: The name of the measure.
         options: The options it was given.
+        budget: The budget as it was solved, with the achieved amount and the miss; None where a sparsity was asked.
     """
 
     model: nn.Module
     masks: Masks
     scores: Scores
     checks: tuple[str, ...]
-    cost: CostChange
+    cost: CostReport
     cuts: tuple[Round, ...]
     measure: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    budget: Solution | None = None
 
 
 def prune(
@@ -85,21 +59,25 @@ def prune(
     *,
     measure: str | Measure,
     sparsity: float | None = None,
+    budget: Budget | None = None,
     granularity: Granularity | None = None,
     objective: Any = None,
     batches: Iterable[Any] = (),
     schedule: Schedule | None = None,
     **rule: Unpack[RuleOptions],
 ) -> PruneResult:
-    """Prune a copy of a model to a sparsity; the model itself is left as it was.
+    """Prune a copy of a model to a sparsity or a budget; the model itself is left as it was.
 
-    With a schedule of several rounds the signals are gathered anew on the partly pruned copy before each cut.
+    With a schedule of several rounds the signals are gathered anew on the partly pruned copy before each cut. A budget
+    is what is left after the last of them; it is solved anew from the scores of each round.
 
     Args:
         model: Any module.
         measure: A name in ``MEASURES``, or a measure.
-        sparsity: Fraction of the units removed, in [0, 1); exactly round(sparsity * n) of the n units go. It may be
-            left out where the schedule has one, or where an N:M pattern has its own.
+        sparsity: Fraction of the units removed, in [0, 1); exactly round(sparsity * n) of the n units go. Either this
+            or ``budget``. Neither where the schedule has a sparsity, an N:M pattern has its own, or the scope names
+            that of every layer.
+        budget: What is to be left, e.g. ``fp.Budget(parameters=0.5)``: met as nearly as removing whole units can.
         granularity: ``fp.Weights()`` (the default), ``fp.NM(2, 4)``, ``fp.Blocks(4, 1)`` or
             ``fp.Channels(example_inputs=x)``.
         objective: As for ``fp.gather``; not needed where the measure needs no signal.
@@ -108,25 +86,38 @@ def prune(
         rule: scope, floor, protect, mode, options; see :class:`~flowprune.prune.rule.Rule`.
 
     Raises:
-        ValueError: a sparsity outside [0, 1) or not the one of an N:M pattern, none at all, an objective or batches
-            missing, or scores that are not finite.
-        PruningError: a layer would be emptied, or a check failed.
+        ValueError: a sparsity outside [0, 1) or not the one of an N:M pattern, none at all, one beside a budget, an
+            objective or batches missing, or scores that are not finite.
+        PruningError: a layer would be emptied, the budget is not feasible, or a check failed.
 
     Example:
-        >>> import flowprune as fp
+        >>> import torch, flowprune as fp
         >>> result = fp.prune(nn.Linear(4, 2), measure="magnitude", sparsity=0.5)
         >>> result.masks.sparsity, int(result.model.weight.count_nonzero())
         (0.5, 4)
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> units = fp.Channels(example_inputs=torch.ones(1, 4))
+        >>> print(fp.prune(model, measure="magnitude", budget=fp.Budget(parameters=30), granularity=units).budget)
+        asked 30 parameters, achieved 30 (miss +0)
     """
     granularity = Weights() if granularity is None else granularity
     chosen = MEASURES[measure] if isinstance(measure, str) else measure
-    plan = _with_sparsity(schedule or one_shot(), sparsity, granularity)
+    plan = _planned(schedule or one_shot(), sparsity, budget, granularity=granularity, scope=rule.get("scope"))
     if chosen.needs and objective is None:
         raise invalid("prune(objective=)", f"given, because {chosen.name!r} needs {chosen.needs}", None)
     kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
     example = _example(granularity, kept)
     copy = deepcopy(model)
-    pruner = Pruner(copy, None, measure=chosen, granularity=granularity, objective=objective, schedule=plan, **rule)
+    pruner = Pruner(
+        copy,
+        None,
+        measure=chosen,
+        granularity=granularity,
+        objective=objective,
+        schedule=plan,
+        budget=budget,
+        **rule,
+    )
     cuts: list[Round] = []
     scores = Scores({})
     while (cut := pruner.step(kept)) is not None:
@@ -135,28 +126,38 @@ def prune(
     masks = pruner.masks
     if masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
+    cost = _cost(model, copy, example)
+    checks = (*(check for cut in cuts for check in cut.checks), *check_budget(pruner.solution, cost.after))
     return PruneResult(
         model=copy,
         masks=masks,
         scores=scores,
-        checks=tuple(dict.fromkeys(check for cut in cuts for check in cut.checks)),
-        cost=_change(model, copy, example),
+        checks=tuple(dict.fromkeys(checks)),
+        cost=cost,
         cuts=tuple(cuts),
         measure=chosen.name,
         options=dict(rule.get("options", {})),
+        budget=None if pruner.solution is None else replace(pruner.solution, masks=masks),
     )
 
 
-def _change(model: nn.Module, pruned: nn.Module, example: Any) -> CostChange:
-    times = (None, None) if example is None else (latency(model, example), latency(pruned, example))
-    return CostChange(measure_cost(model, example), measure_cost(pruned, example), *times)
+def _cost(model: nn.Module, pruned: nn.Module, example: Any) -> CostReport:
+    """What pruning saved, at the batch size of the example inputs."""
+    sizes = () if example is None else (batch_size(Example.of(example)),)
+    return cost_report(model, pruned, example, batch_sizes=sizes)
 
 
-def _with_sparsity(schedule: Schedule, sparsity: float | None, granularity: Granularity) -> Schedule:
-    """The schedule with its target; one that has another target, or none at all, is refused."""
+def _planned(
+    schedule: Schedule, sparsity: float | None, budget: Budget | None, *, granularity: Granularity, scope: object
+) -> Schedule:
+    """The schedule with its target; another target in it, a second one, or none at all is refused."""
+    if sparsity is not None and budget is not None:
+        raise invalid("prune(budget=)", "None beside sparsity=", budget, "Name one target.")
     asked = schedule.sparsity if sparsity is None else sparsity
+    if budget is not None or (asked is None and isinstance(scope, Mapping)):
+        return schedule
     if asked is None and fixed_sparsity(granularity) is None:
-        raise invalid("prune(sparsity=)", "given, here or in the schedule", None)
+        raise invalid("prune(sparsity=)", "given, or budget=, exactly one of the two", None, "E.g. sparsity=0.5.")
     if sparsity is not None:
         schedule.targets(sparsity)
     plan = replace(schedule, sparsity=asked)

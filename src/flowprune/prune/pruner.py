@@ -13,16 +13,19 @@ from torch.optim import Optimizer
 from flowprune.core.arguments import call
 from flowprune.core.errors import invalid
 from flowprune.core.optimizer_state import assert_live, held_names
-from flowprune.masks import Masks, Scores
+from flowprune.masks import Masks, Pool, Scores
 from flowprune.measures import MEASURES, Granularity, Measure, score
 from flowprune.objectives.batch import inputs_of
+from flowprune.prune.aim import BudgetAim, SparsityAim
+from flowprune.prune.budget import Budget
 from flowprune.prune.checks import probe_of
 from flowprune.prune.feasible import PRUNER, Names, Units, require_feasible, units_of
 from flowprune.prune.masking import Masking
 from flowprune.prune.records import Cut
 from flowprune.prune.rule import Rule, RuleOptions
 from flowprune.prune.shrinking import Shrinking
-from flowprune.prune.targets import targets_of
+from flowprune.prune.solution import Solution
+from flowprune.prune.targets import fixed_sparsity
 from flowprune.prune.waiting import Waiting
 from flowprune.schedules import Event, Schedule
 from flowprune.signals import Signals, gather
@@ -44,16 +47,18 @@ class Pruner:
         measure: A name in ``MEASURES``, or a measure.
         granularity: ``fp.Weights()``, ``fp.NM(2, 4)``, ``fp.Blocks(4, 1)`` or ``fp.Channels(example_inputs=x)``.
         objective: As for ``fp.gather``.
-        schedule: With its sparsity, e.g. ``fp.schedules.rounds(5, sparsity=0.75)``; for an N:M pattern that is 1 - N/M,
-            and may be left out.
+        schedule: With its sparsity, e.g. ``fp.schedules.rounds(5, sparsity=0.75)``; without one beside a budget, or
+            where the scope names the sparsity of every layer. For an N:M pattern that is 1 - N/M, and may be left out.
         when: An event before which nothing is cut, e.g. ``fp.schedules.early_bird()``; None: cut at the first call.
-        rule: scope, floor, protect, momentum, observe, mode, options, normalise, reference_compat; see
+        budget: What is to be left at the end in place of a sparsity, e.g. ``fp.Budget(parameters=0.5)``. It is solved
+            anew before each round, from that round's scores (:class:`~flowprune.prune.aim.BudgetAim`).
+        rule: scope, floor, protect, momentum, observe, mode, options, normalise, members, reference_compat; see
             :class:`~flowprune.prune.rule.Rule`.
 
     Raises:
         UnknownNameError: an unknown measure, scope or way with momentum.
-        ValueError: a schedule without a sparsity, a floor out of range, an optimizer of another model, or an event that
-            has seen a look already or cannot be waited for at this sparsity.
+        ValueError: a schedule without a sparsity, or with one beside a budget, a floor out of range, an optimizer of
+            another model, or an event that has seen a look already or cannot be waited for at this sparsity.
 
     Example:
         >>> import torch, flowprune as fp
@@ -76,6 +81,7 @@ class Pruner:
         objective: Any,
         schedule: Schedule,
         when: Event | None = None,
+        budget: Budget | None = None,
         **rule: Unpack[RuleOptions],
     ) -> None:
         self._held = frozenset[str]() if optimizer is None else held_names(optimizer, model)
@@ -92,7 +98,12 @@ class Pruner:
             raise invalid("Pruner(objective=)", f"given, because {self.measure.name!r} needs signals", objective)
         self.granularity, self.objective = granularity, objective
         self.rule = call("Pruner(...)", Rule, rule)
-        self.targets = targets_of("Pruner(schedule=)", schedule, granularity)
+        self._rounds = schedule.rounds
+        if budget is None:
+            self._aim = SparsityAim(schedule, self.rule.scope, granularity)
+        else:
+            self._aim = self._budgeted(budget, schedule, when)
+        self.targets = self._aim.targets
         self._needs = tuple(dict.fromkeys((*self.measure.needs, *self.rule.observe)))
         self._round = 0
         self._feasible = False  # whether the schedule is known to fit the model's units
@@ -100,15 +111,35 @@ class Pruner:
             todo = "The published code has no pruning of single weights."
             raise invalid("Pruner(reference_compat=)", f"False with a granularity of {granularity.name}", True, todo)
         self._way = Shrinking(model, self.rule) if granularity.removes else Masking(model, self.rule)
-        units = (
-            granularity.name if granularity.removes else "weights"
-        )  # an event tells what shrinks from what is masked
+        # An event tells what shrinks from what is masked.
+        units = granularity.name if granularity.removes else "weights"
         self._waits = None if when is None else Waiting(model, when, sparsity=self.targets[-1], granularity=units)
+
+    def _budgeted(self, budget: Budget, schedule: Schedule, when: Event | None) -> BudgetAim:
+        if not isinstance(budget, Budget):
+            raise invalid("Pruner(budget=)", "a Budget, such as fp.Budget(parameters=0.5)", budget)
+        fixed = fixed_sparsity(self.granularity)
+        if fixed is not None:
+            rule = f"None with {self.granularity.name}, which leaves {1 - fixed:.4g} of the weights"
+            raise invalid("Pruner(budget=)", rule, budget.words)
+        if when is not None:
+            todo = "Give a schedule with a sparsity, which the event is bound to."
+            raise invalid("Pruner(budget=)", "None where an event is waited for", budget.words, todo)
+        if self.rule.reference_compat:
+            raise invalid("Pruner(reference_compat=)", "False beside a budget", True)
+        if self.rule.floor is None:
+            self.rule = replace(self.rule, floor=0.0)  # what is costed must have a unit in each layer
+        return BudgetAim(budget, schedule, self.rule.scope, self.model)
+
+    @property
+    def solution(self) -> Solution | None:
+        """The budget as it was solved last: after the last round, what was achieved. None without a budget."""
+        return self._aim.solution if isinstance(self._aim, BudgetAim) else None
 
     @property
     def done(self) -> bool:
         """Whether all rounds were cut."""
-        return self._round == len(self.targets)
+        return self._round == self._rounds
 
     @property
     def waiting(self) -> bool:
@@ -185,8 +216,11 @@ class Pruner:
             ValueError: more rounds than the schedule has, no masks after a cut, or an event that is not this one, or
                 that had not fired before a cut.
         """
-        if not 0 <= rounds <= len(self.targets):
-            raise invalid("Pruner.resume(rounds=)", f"between 0 and the schedule's {len(self.targets)}", rounds)
+        if not 0 <= rounds <= self._rounds:
+            raise invalid("Pruner.resume(rounds=)", f"between 0 and the schedule's {self._rounds}", rounds)
+        if rounds and isinstance(self._aim, BudgetAim) and self._aim.budget.is_fraction:
+            todo = "The dense model is not here any more: give the amount."
+            raise invalid("Pruner.resume()", "of a budget in absolute numbers", self._aim.budget.words, todo)
         if masks is None and rounds:
             raise invalid("Pruner.resume(masks=)", f"given after {rounds} cuts", None)
         if event is not None:
@@ -211,7 +245,7 @@ class Pruner:
             return None
         signals = self._gather(batches, self.measure.needs)
         scores = self._score(signals)
-        waits.show(self._way.propose(scores, self.targets[-1]))
+        waits.show(self._way.propose(scores, self._aim.pools(self._way, scores, self._rounds - 1)))
         return signals, scores
 
     def require_feasible(self, *, names: Names = PRUNER) -> None:
@@ -232,10 +266,16 @@ class Pruner:
     def _require_feasible(self, units: Units, names: Names = PRUNER) -> None:
         if self._feasible or self._round:
             return
-        whole = self.rule.scope == "global"
-        pools = [list(units.sizes)] if whole else [[name] for name in units.sizes]
-        require_feasible(units, self.rule, self.targets, pools, names=names)
+        if isinstance(self._aim, SparsityAim):  # a budget is solved for what is feasible
+            require_feasible(units, self.rule, self._rounds, self._aim.end(units.whole()), names=names)
         self._feasible = True
+
+    def _require_units(self, removed: int, total: int) -> None:
+        """Raise where there are more rounds than units to cut in them."""
+        rounds = self._rounds
+        if rounds > max(removed, 1):
+            rule = f"one of at most {max(removed, 1)} rounds, as {removed} of {total} units are to go"
+            raise invalid("Pruner(schedule=)", rule, f"{rounds} rounds", "Cut in fewer rounds, or cut more.")
 
     def _check_optimizer(self) -> tuple[str, ...]:
         """The optimizer holds the live parameters of the names it held when pruning began, with state to match."""
@@ -259,21 +299,26 @@ class Pruner:
     def _score(self, signals: Signals) -> Scores:
         if not self._feasible and not self._round:
             self._require_feasible(units_of(self.granularity, signals))
-        return score(self.measure, signals, self.granularity, normalise=self.rule.normalise, **self.rule.options)
+        rule = self.rule
+        return score(
+            self.measure, signals, self.granularity, normalise=rule.normalise, members=rule.members, **rule.options
+        )
 
     def _cut(self, signals: Signals, scores: Scores) -> Cut:
-        target = self.targets[self._round]
-        masks = self._way.choose(scores, target)
-        total, before, after = self._way.counts(masks)
-        hits = self._way.floor_hits(masks)
         example = getattr(self.granularity, "example_inputs", None)
-        probe = probe_of(signals.example_inputs if example is None else example)
-        checks = (*self._way.carry_out(masks, target, self.optimizer, probe), *self._check_optimizer())
+        example = signals.example_inputs if example is None else example
+        pools = self._aim.pools(self._way, scores, self._round, example_inputs=example)
+        masks = self._way.choose(scores, pools)
+        total, before, after = self._way.counts(masks)
+        if isinstance(self._aim, BudgetAim):
+            self._require_units(self._aim.removed, total)
+        hits = self._way.floor_hits(masks)
+        checks = (*self._way.carry_out(masks, pools, self.optimizer, probe_of(example)), *self._check_optimizer())
         self._round += 1
         return Cut(
             round=self._round,
-            rounds=len(self.targets),
-            target=target,
+            rounds=self._rounds,
+            target=_fraction(pools),
             units_total=total,
             units_before=before,
             units_after=after,
@@ -283,3 +328,11 @@ class Pruner:
             floor_hits=hits,
             checks=checks,
         )
+
+
+def _fraction(pools: Sequence[Pool]) -> float:
+    """The fraction that the pools say is to be gone; where they say one, that very number."""
+    each = {pool.sparsity for pool in pools}
+    if len(each) == 1:
+        return each.pop()
+    return sum(pool.remove for pool in pools) / sum(pool.total for pool in pools)

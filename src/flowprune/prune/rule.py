@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
 from flowprune.core.errors import invalid, unknown
+from flowprune.core.units import MEMBERS, Members
+from flowprune.masks import Scope, check_scope
 from flowprune.measures.normalise import NORMALISERS
 from flowprune.signals import Mode
 
@@ -17,7 +19,7 @@ CHANNEL_FLOOR = 0.05
 class RuleOptions(TypedDict, total=False):
     """The keywords of :class:`Rule`."""
 
-    scope: str
+    scope: Scope
     floor: float | Literal["auto"] | None
     protect: Sequence[str]
     momentum: str
@@ -25,6 +27,7 @@ class RuleOptions(TypedDict, total=False):
     mode: Mode
     options: Mapping[str, Any]
     normalise: str
+    members: Members
     reference_compat: bool
 
 
@@ -33,7 +36,9 @@ class Rule:
     """What :class:`~flowprune.prune.pruner.Pruner` and :func:`~flowprune.prune.once.prune` take as keywords.
 
     Attributes:
-        scope: ``"global"``: one ranking over all layers; ``"local"``: one for each.
+        scope: ``"global"``: one ranking over all layers; ``"local"``: one for each; ``"isomorphic"``: one for each
+            structure; lists of patterns; or patterns with a sparsity of their own, see
+            :func:`~flowprune.masks.select.select`.
         floor: Of a layer of n original units, floor(floor * n) + 1 stay, its top-scored ones. None: no floor, and a
             layer that would be emptied is an error. ``"auto"``: 0.05 for channels ("at most 95 % per layer", as in
             the paper's code) and None for weights and blocks.
@@ -44,6 +49,8 @@ class Rule:
         mode: Mode of the model while it is scored.
         options: Options of the measure.
         normalise: What makes scores of different layers comparable: none, mean or fan_in.
+        members: Of a channel, what is scored: ``"producers"``, the weights that make it, or ``"group"``, with them
+            those that read it.
         reference_compat: Choose channels as the founding paper's published code does, its mistakes included (see
             :mod:`flowprune.prune.published`); for comparison with numbers made by it. It has its own floor, so that
             another ``floor`` is refused.
@@ -53,7 +60,7 @@ class Rule:
         (0.05, None, None)
     """
 
-    scope: str = "global"
+    scope: Scope = "global"
     floor: float | Literal["auto"] | None = "auto"
     protect: Sequence[str] = ()
     momentum: str = "slice"
@@ -61,15 +68,17 @@ class Rule:
     mode: Mode = "eval"
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     normalise: str = "none"
+    members: Members = "producers"
     reference_compat: bool = False
 
     def __post_init__(self) -> None:
-        if self.scope not in ("global", "local"):
-            raise unknown("Pruner(scope=)", self.scope, ("global", "local"))
+        check_scope("Pruner", self.scope)
         if self.momentum not in ("slice", "reset"):
             raise unknown("Pruner(momentum=)", self.momentum, ("slice", "reset"))
         if self.normalise not in NORMALISERS:
             raise unknown("Pruner(normalise=)", self.normalise, NORMALISERS)
+        if self.members not in MEMBERS:
+            raise unknown("Pruner(members=)", self.members, MEMBERS)
         if isinstance(self.protect, str) or isinstance(self.observe, str):
             raise invalid("Pruner(protect=, observe=)", "sequences of strings", (self.protect, self.observe))
         if self.floor not in (None, "auto") and not (isinstance(self.floor, int | float) and 0.0 <= self.floor < 1.0):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,12 +11,13 @@ from torch.optim import Optimizer
 from flowprune.core.errors import PruningError
 from flowprune.core.groups import channels_of
 from flowprune.core.optimizer_state import check_followable, follow
-from flowprune.masks import Masks, Scores, check_zeros, floors, remove_lowest
+from flowprune.masks import Masks, Pool, Scores, check_zeros, fitting, floors, remove_lowest
 from flowprune.prune.carry_out import carry_out_, removable
 from flowprune.prune.checks import check_sparsity
 from flowprune.prune.ledger import Ledger
 from flowprune.prune.published import lowest_as_published
 from flowprune.prune.rule import Rule
+from flowprune.prune.shares import most_gone
 from flowprune.structure import rehearse
 
 
@@ -37,41 +37,50 @@ class Shrinking:
         """Go on where these masks of the original model were reached; the model was cut to them already."""
         self._ledger = Ledger.reopen(masks)
 
-    def choose(self, scores: Scores, target: float) -> Masks:
-        """Masks of the units present, after which exactly round(target * n) of the n original ones are cut."""
+    def alive(self, scores: Scores) -> Masks:
+        """The original units, True where alive."""
+        return self.masks or Ledger.open(scores).masks()
+
+    def most(self, alive: Masks) -> dict[str, int]:
+        """How many units of each layer may be gone: all but its floor, and no more of one that is protected."""
+        return most_gone(alive, self._floor, fitting("Pruner(protect=)", self._rule.protect, alive))
+
+    def choose(self, scores: Scores, pools: Sequence[Pool]) -> Masks:
+        """Masks of the units present, after which exactly so many of the original ones are cut as the pools say."""
         self._ledger = self._ledger or Ledger.open(scores)
-        return self._chosen(self._ledger, scores, target)
+        return self._chosen(self._ledger, scores, pools)
 
-    def propose(self, scores: Scores, target: float) -> Masks:
+    def propose(self, scores: Scores, pools: Sequence[Pool]) -> Masks:
         """What :meth:`choose` would give now; nothing is remembered of it."""
-        return self._chosen(self._ledger or Ledger.open(scores), scores, target)
+        return self._chosen(self._ledger or Ledger.open(scores), scores, pools)
 
-    def _chosen(self, ledger: Ledger, scores: Scores, target: float) -> Masks:
+    def _chosen(self, ledger: Ledger, scores: Scores, pools: Sequence[Pool]) -> Masks:
         ledger.require_same(scores)
         masks: dict[str, Tensor] = {}
-        for names in self._pools(list(scores)):
-            pool = {name: scores[name] for name in names}
+        for pool in pools:
+            ranked = {name: scores[name] for name in pool.names}
             if self._rule.reference_compat:
-                masks |= lowest_as_published(pool, ledger, target, protected=self._protected(names))
+                masks |= lowest_as_published(ranked, ledger, pool.sparsity, protected=self._protected(ledger))
             else:
-                masks |= self._lowest(pool, ledger, target)
+                masks |= self._lowest(ranked, ledger, pool.remove)
         return Masks({n: masks[n] for n in scores}, layout=scores.layout, fingerprint=scores.fingerprint)
 
-    def _lowest(self, pool: dict[str, Tensor], ledger: Ledger, target: float) -> dict[str, Tensor]:
+    def _lowest(self, pool: dict[str, Tensor], ledger: Ledger, remove: int) -> dict[str, Tensor]:
         """Dead units stay dead and are not ranked, whatever their scores."""
         keep = {} if self._floor is None else floors(ledger.sizes, self._floor)
         size = sum(ledger.sizes[name] for name in pool)
         gone = size - sum(score.numel() for score in pool.values())
         cut = size - sum(int(ledger.living[name].sum()) for name in pool)
-        remove = round(target * size)
         if remove < cut:
             raise PruningError(f"The schedule must not fall; {cut} channels are cut, {remove} asked.")
         stay = any(ledger.stays(name) for name in pool)
         alive = {name: ledger.living[name].to(score.device) for name, score in pool.items()} if stay else None
-        protected = self._protected(list(pool))
+        protected = self._protected(ledger)
         return remove_lowest(pool, remove - gone, min_keep=keep, protected=protected, alive=alive)
 
-    def carry_out(self, masks: Masks, target: float, optimizer: Optimizer | None, probe: Any) -> tuple[str, ...]:
+    def carry_out(
+        self, masks: Masks, pools: Sequence[Pool], optimizer: Optimizer | None, probe: Any
+    ) -> tuple[str, ...]:
         """Cut, let the optimizer follow, verify; the checks that passed."""
         if self._ledger is None:
             raise PruningError("Shrinking.carry_out() must follow choose().")
@@ -90,8 +99,7 @@ class Shrinking:
             passed.append("zeros")
         if self._rule.reference_compat:
             return (*passed, "sparsity as published")
-        sizes = self._ledger.sizes
-        asked = sum(round(target * sum(sizes[n] for n in names)) for names in self._pools(list(sizes)))
+        asked = sum(pool.remove for pool in pools)
         passed.append(check_sparsity(self._ledger.removed, asked, self._ledger.total))
         return tuple(passed)
 
@@ -115,8 +123,5 @@ class Shrinking:
         if self._ledger is not None and any(self._ledger.stays(name) for name in self._ledger.sizes):
             check_zeros(self._model)
 
-    def _pools(self, names: list[str]) -> list[list[str]]:
-        return [names] if self._rule.scope == "global" else [[name] for name in names]
-
-    def _protected(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if any(fnmatchcase(name, pattern) for pattern in self._rule.protect)]
+    def _protected(self, ledger: Ledger) -> list[str]:
+        return fitting("Pruner(protect=)", self._rule.protect, ledger.sizes)

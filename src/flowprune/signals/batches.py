@@ -37,7 +37,7 @@ def mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return batch
 
 
-def size_of(batch: Any) -> int:
+def size_of(batch: Any, *, where: str = "gather") -> int:
     """The length of the first tensor: the number of examples.
 
     Raises:
@@ -51,7 +51,8 @@ def size_of(batch: Any) -> int:
     sizes: list[int] = []
     mapped(batch, lambda tensor: _noted(sizes, tensor))
     if not sizes or sizes[0] == 0:
-        raise invalid("gather(batches=)", "an iterable of batches with at least one example each", type(batch).__name__)
+        rule = "an iterable of batches with at least one example each"
+        raise invalid(f"{where}(batches=)", rule, type(batch).__name__)
     return sizes[0]
 
 
@@ -61,24 +62,29 @@ def _noted(sizes: list[int], tensor: Tensor) -> Tensor:
     return tensor
 
 
-def read(batches: Iterable[Any], model: nn.Module) -> Iterator[Counted]:
+def read(batches: Iterable[Any], model: nn.Module, *, where: str = "gather") -> Iterator[Counted]:
     """The batches one by one, moved to the model's device if it has just one, and fit for autograd.
+
+    Args:
+        batches: Of any nesting.
+        model: Whose device they are moved to.
+        where: The function that an error names.
 
     Raises:
         ValueError: there is none, or one batch came in place of an iterable of them.
     """
     if isinstance(batches, (Tensor, Mapping)) or _is_pair(batches):
         got = f"one batch ({type(batches).__name__})"
-        raise invalid("gather(batches=)", "an iterable of batches", got, "To use one batch, pass [batch].")
+        raise invalid(f"{where}(batches=)", "an iterable of batches", got, "To use one batch, pass [batch].")
     if not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):  # iter() takes either
-        raise invalid("gather(batches=)", "an iterable of batches", batches, "To use one batch, pass [batch].")
+        raise invalid(f"{where}(batches=)", "an iterable of batches", batches, "To use one batch, pass [batch].")
     index = -1
     for index, batch in enumerate(batches):
         moved = on_device(batch, model)
-        yield Counted(index, moved, size_of(moved))
+        yield Counted(index, moved, size_of(moved, where=where))
     if index < 0:
         todo = "A generator that was read before is exhausted: pass a list or a DataLoader."
-        raise invalid("gather(batches=)", "an iterable with at least one batch", "none", todo)
+        raise invalid(f"{where}(batches=)", "an iterable with at least one batch", "none", todo)
 
 
 def _is_pair(batches: object) -> bool:

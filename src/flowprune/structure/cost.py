@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -108,8 +109,10 @@ def _run_counted(model: nn.Module, example_inputs: object) -> tuple[int, int, in
     return total, total - counted.idle // batch, counted.bytes // batch
 
 
-def file_bytes(model: nn.Module) -> int:
+def file_bytes(model: nn.Module, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> int:
     """The size of the model's state dictionary as a safetensors file; tied tensors are written once.
+
+    ``shapes`` gives tensors another shape than they have, by name: what the file of a smaller model would take.
 
     Formula: 8 + header + the tensors' bytes. The header is JSON without spaces, padded to a multiple of 8; its
     tensors come by type and then by name. Nothing is written, and no tensor is copied.
@@ -127,9 +130,10 @@ def file_bytes(model: nn.Module) -> int:
     header: dict[str, dict[str, object]] = {}
     end = 0
     for name, value in sorted(tensors.values(), key=lambda item: (_rank(item[1].dtype), item[0])):
-        start, end = end, end + value.numel() * value.element_size()
+        shape = list((shapes or {}).get(name, value.shape))
+        start, end = end, end + math.prod(shape) * value.element_size()
         word = TYPES.get(value.dtype, str(value.dtype))
-        header[name] = {"dtype": word, "shape": list(value.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": word, "shape": shape, "data_offsets": [start, end]}
     written = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
     return 8 + math.ceil(written / 8) * 8 + end
 

@@ -62,6 +62,27 @@ class Example:
             return self
         return self.map(lambda x: x[:count] if x.dim() and len(x) == size else x)
 
+    def of_size(self, count: int) -> Example:
+        """``count`` examples: the ones there are, over and over; tensors of another length are shared by all examples.
+
+        Example:
+            >>> Example.of(torch.tensor([5, 6])).of_size(3).args[0]
+            tensor([5, 6, 5])
+        """
+        size = next((len(x) for x in self.tensors if x.dim()), 0)
+        if size in (0, count):
+            return self
+
+        def repeated(x: Tensor) -> Tensor:
+            turns = torch.arange(count, device=x.device) % size
+            return x.index_select(0, turns) if x.dim() and len(x) == size else x
+
+        return self.map(repeated)
+
+    def channels_last(self) -> Example:
+        """The same with images laid out channel by channel for each pixel; tensors of other ranks are as they are."""
+        return self.map(lambda x: x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x)
+
     def copied(self) -> Example:
         """The same with copies of the tensors, on which autograd and inference mode have left no mark."""
         return self.map(lambda x: x.detach().clone())

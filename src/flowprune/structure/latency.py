@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -54,21 +56,68 @@ def latency(
         >>> latency(nn.Linear(2, 2), torch.ones(4, 2), repeats=3).batch
         4
     """
+    check_repeats("latency", repeats, threads)
+    example = Example.of(example_inputs).copied()
+    twin = duplicate(require_model("latency", model), "latency").eval()
+    with random_state_kept(model), threads_of(threads) as used:
+        times = in_turns((twin,), example, warmup, repeats)[0]
+    return summary(times, batch_size(example), used)
+
+
+def check_repeats(where: str, repeats: int, threads: int | None = None) -> None:
+    """Raise where there would be nothing to measure.
+
+    Raises:
+        ValueError: ``repeats`` or ``threads`` is below 1.
+    """
     for name, value in (("repeats", repeats), ("threads", 1 if threads is None else threads)):
         if value < 1:
-            raise invalid(f"latency({name}=)", ">= 1", value)
-    example, before = Example.of(example_inputs).copied(), torch.get_num_threads()
-    twin = duplicate(require_model("latency", model), "latency").eval()
+            raise invalid(f"{where}({name}=)", ">= 1", value)
+
+
+@contextmanager
+def threads_of(count: int | None) -> Generator[int]:
+    """Within the block PyTorch uses ``count`` threads, or as many as before; after it as many as before."""
+    before = torch.get_num_threads()
     try:
-        torch.set_num_threads(threads or before)
-        with random_state_kept(model):
-            times = [_pass(twin, example) for _ in range(warmup + repeats)][warmup:]
-        used = torch.get_num_threads()
+        torch.set_num_threads(count or before)
+        yield torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
-    quartiles = torch.quantile(torch.tensor(times, dtype=torch.float64), torch.tensor([0.25, 0.5, 0.75]).double())
-    low, median, high = (float(q) * 1e3 for q in quartiles)
-    return Latency(median, high - low, batch_size(example), used, repeats)
+
+
+def in_turns(models: Sequence[nn.Module], example: Example, warmup: int, repeats: int) -> list[list[float]]:
+    """Seconds of each pass of each model, one list a model.
+
+    The models take turns, and every other round goes backwards: what else the machine does meanwhile, and which model
+    found the caches warm, weighs on all alike.
+    """
+    times: list[list[float]] = [[] for _ in models]
+    for turn in range(-warmup, repeats):
+        order = range(len(models)) if turn % 2 == 0 else reversed(range(len(models)))
+        for index in order:
+            taken = _pass(models[index], example)
+            if turn >= 0:
+                times[index].append(taken)
+    return times
+
+
+def summary(times: Sequence[float], batch: int, threads: int) -> Latency:
+    """The median and the quartiles' distance of some seconds, in milliseconds."""
+    low, median, high = quartiles([1e3 * each for each in times])
+    return Latency(median, high - low, batch, threads, len(times))
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile, interpolated.
+
+    Example:
+        >>> quartiles([1.0, 2.0, 3.0, 4.0, 5.0])
+        (2.0, 3.0, 4.0)
+    """
+    cuts = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    low, median, high = torch.quantile(torch.tensor(values, dtype=torch.float64), cuts).tolist()
+    return low, median, high
 
 
 def _pass(model: nn.Module, example: Example) -> float:

@@ -87,6 +87,17 @@ def removed_positions(layout: Layout, masks: Mapping[str, Tensor]) -> dict[tuple
     return {key: torch.cat(found).unique() for key, found in parts.items()}
 
 
+def tensors_of(layout: Layout) -> dict[str, UnitGroup]:
+    """The layout without the sizes that modules keep beside their tensors.
+
+    Example:
+        >>> count = Member("layer.heads", 0, torch.arange(2), torch.arange(2), "size")
+        >>> tensors_of({"w": UnitGroup("w", 2, (count,))})["w"].members
+        ()
+    """
+    return {n: replace(g, members=tuple(m for m in g.members if m.role != "size")) for n, g in layout.items()}
+
+
 def slice_trace(found: Trace, masks: Mapping[str, Tensor], kept: Mapping[str, Kept]) -> Trace:
     """The trace of a model after a cut of it.
 

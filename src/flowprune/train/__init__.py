@@ -6,6 +6,7 @@ from flowprune.train.callbacks import Callback, at, chain, every
 from flowprune.train.evaluation import Evaluation, evaluate, evaluate_batches
 from flowprune.train.execution import Execution
 from flowprune.train.loop import fit
+from flowprune.train.recalibration import recalibrate
 from flowprune.train.records import EpochRecord, Recorder, RunRecord, best_test, select
 from flowprune.train.state import State
 
@@ -24,5 +25,6 @@ __all__ = [
     "evaluate_batches",
     "every",
     "fit",
+    "recalibrate",
     "select",
 ]

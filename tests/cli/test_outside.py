@@ -1,0 +1,137 @@
+"""Models from outside: ``module:factory`` and ``hf:``."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from flowprune.cli.main import application
+
+MODULE = """
+import torch
+from torch import nn
+
+WIDTH = 8
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.b.weight = self.a.weight
+        self.c, self.d = nn.Linear(6, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.d(self.c(self.b(self.a(x))).relu())
+
+def build():
+    return nn.Sequential(nn.Linear(6, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 2))
+
+def images():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 10))
+
+def wide(width):
+    return nn.Linear(width, 2)
+
+def text():
+    return "a model"
+
+ready = build()
+"""
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(application(), [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a module of the user's in it; what it changes of the interpreter is put back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own_models.py").write_text(MODULE)
+    (tmp_path / "broken_models.py").write_text("import a_module_that_is_nowhere")
+    yield tmp_path
+    for name in ("own_models", "broken_models"):
+        sys.modules.pop(name, None)
+
+
+PRUNE = ("prune", "--sparsity", 0.5, "--measure", "magnitude", "--out", "out", "--batch-sizes", "1,3")
+
+
+@pytest.mark.parametrize("word", ["own_models:build", "own_models:ready", "own_models:Tied"])
+def test_a_factory_is_pruned_without_data_and_built_again_by_the_recipe(folder, word):
+    said = call(*PRUNE, "--model", word, "--input-shape", 6)
+    for words in ("same function", "exact sparsity", "batch 3", "Verdict: "):
+        assert words in said
+    scope = {}
+    exec(textwrap.dedent(said.partition("In Python:\n")[2]), scope)
+    stored = load_file(folder / "out" / "model.safetensors")
+    found = scope["small"].state_dict(keep_vars=True)
+    assert all(torch.equal(found[name], value) for name, value in stored.items())
+    assert {id(found[name]) for name in stored} == {id(value) for value in found.values()}  # tied ones are stored once
+    assert scope["small"](torch.ones(1, 6)).shape == (1, 2)
+
+
+def test_a_factory_with_a_dataset_has_every_measure(folder):
+    said = call("score", "--model", "own_models:images", "--dataset", "digits", "--samples", 32)
+    assert "loss_preservation" in said
+    assert "1.weight" in said
+
+
+def test_example_inputs_beside_the_factory_are_used(folder):
+    with (folder / "own_models.py").open("a") as file:
+        file.write("\ndef example_inputs():\n    return torch.ones(3, 6)\n")
+    assert "0.weight" in call("score", "--model", "own_models:build", "--measure", "magnitude")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "own_models:build"], "--input-shape must be given"),
+        (["--model", "own_models:build", "--input-shape", "6", "--measure", "loss_preservation"], "needs gradient"),
+        (["--model", "own_models:build", "--input-shape", "6,a"], "whole numbers >= 1"),
+        (["--model", "own_models:build", "--dataset", "digits"], "images of shape (1, 8, 8)"),
+        (["--model", "own_models:biuld", "--input-shape", "6"], "it has Tied, build, images"),
+        (["--model", "own_model:build"], "There is no module 'own_model'"),
+        (["--model", "own_models.deeper:build"], "There is no module"),
+        (["--model", ":build"], "There is no module"),
+        (["--model", "broken_models:build"], "It imports a_module_that_is_nowhere"),
+        (["--model", "own_models:WIDTH"], "that can be called"),
+        (["--model", "own_models:wide"], "wide(width)"),
+        (["--model", "own_models:text"], "returns an nn.Module; got 'own_models:text -> str'"),
+        (["--model", "resnet20", "--input-shape", "3,32,32"], "module:factory or hf: model"),
+        (["--model", "hf:nowhere/folder"], "Nothing is downloaded"),
+        (["--model", "hf:vit,hidden_size"], "has no '='"),
+        (["--model", "own_models:build", "--batch-sizes", "0"], "--batch-sizes must be whole numbers"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(folder, arguments, said):
+    if "hf:" in arguments[1]:
+        pytest.importorskip("transformers")
+    command = ["prune", "--sparsity", 0.5, "--out", "out"]
+    measure = [] if "--measure" in arguments else ["--measure", "magnitude"]
+    output = call(*command, *measure, *arguments, code=2)
+    assert said in output
+    assert len(output.strip().splitlines()) == 1
+    assert not (folder / "out").exists()
+
+
+def test_a_model_of_transformers(folder):
+    pytest.importorskip("transformers")
+    fields = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=24,image_size=8,patch_size=4"
+    said = call(*PRUNE, "--model", f"hf:vit,{fields}", "--channels-last")
+    assert "same function" in said
+    assert "channels last" in said
+    scope = {}
+    exec(textwrap.dedent(said.partition("In Python:\n")[2]), scope)
+    assert scope["small"].config.hidden_size == 16
+    more = "num_channels=1,num_labels=10,architectures=ViTForImageClassification"
+    with_data = ("--dataset", "digits", "--samples", 16)
+    assert "loss_preservation" in call("score", "--model", f"hf:vit,{fields},{more}", *with_data)
