@@ -86,6 +86,21 @@ def test_a_smaller_decoder_goes_on_with_its_cache(name):
         torch.testing.assert_close(cached[:, -1], small(**x).logits[:, -1], rtol=1e-4, atol=1e-5)
 
 
+def test_numbers_of_layers_are_no_numbers_of_heads():
+    """As many layers as heads: a layer's place and the number of layers stay what they are, and the cache works."""
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=64, n_positions=16, n_embd=32, n_layer=4, n_head=4)
+    model, x = transformers.GPT2LMHeadModel(config).eval(), {"input_ids": torch.randint(64, (2, 9))}
+    scores = fp.score("magnitude", fp.gather(model, None, (), needs=()), fp.Channels(example_inputs=x))
+    small = fp.remove(model, fp.select(scores, 0.5, scope="local"), example_inputs=x)
+    assert (small.config.n_layer, small.config.n_head, config.n_head) == (4, 2, 4)
+    assert [block.attn.layer_idx for block in small.transformer.h] == [0, 1, 2, 3]
+    with torch.no_grad():
+        first = small(input_ids=x["input_ids"][:, :-1], use_cache=True)
+        cached = small(input_ids=x["input_ids"][:, -1:], past_key_values=first.past_key_values).logits
+        torch.testing.assert_close(cached[:, -1], small(**x).logits[:, -1], rtol=1e-4, atol=1e-5)
+
+
 def test_a_configuration_follows_where_all_layers_agree():
     """The saved configuration then builds a model into which the smaller one's weights load."""
     model, x = built("LlamaForCausalLM")

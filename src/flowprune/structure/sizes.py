@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
@@ -17,6 +18,11 @@ from flowprune.structure.lessons import Attribute, Spot
 from flowprune.structure.trial import Units
 
 Sizes = dict[Attribute, tuple[Spot, int]]
+
+SIZE: Final = re.compile(r"size|split|width|dim|heads?|channels|features")
+"""Words that speak of a size."""
+PLACE: Final = re.compile(r"(^|_)(idx|index|layers?|depth|id|seed|stage|level)($|_)")
+"""Words that speak of a place or of a number of layers, which is never one of channels."""
 
 TOLD: Final[dict[str, Kind]] = {
     "num_heads": "heads",
@@ -43,26 +49,31 @@ def candidates(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spo
 
     An attribute is a candidate where it is as large as a dimension of the channels that flow through the node, there
     or elsewhere, and belongs to one of the modules that the node is part of. First those of the innermost module that
-    has any, for all nodes together, then those of the next; then those of all modules of one type, and one attribute
-    at a time.
+    has any, then those of the next: one name at a time, for all nodes together, and then all.
     """
-    levels: dict[int, Sizes] = {}
+    levels: dict[int, list[tuple[Attribute, tuple[Spot, int]]]] = {}
     for modules in _around(model, graphs, ledger, spots):
         for depth, (_, found) in enumerate(modules):
-            levels.setdefault(depth, {}).update(found)
-    return [*levels.values(), *alike(model, graphs, ledger, spots)]
+            levels.setdefault(depth, []).extend(found.items())
+    return [sizes for found in levels.values() for sizes in _by_name(found)]
 
 
 def alike(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spots: Sequence[Spot]) -> list[Sizes]:
-    """The candidates of all modules of one type together: all attributes, then one at a time."""
-    types: dict[type[nn.Module], Sizes] = {}
-    names: dict[tuple[type[nn.Module], str], Sizes] = {}
+    """The candidates of all modules of one type together: one name at a time, and then all."""
+    types: dict[type[nn.Module], list[tuple[Attribute, tuple[Spot, int]]]] = {}
     for modules in _around(model, graphs, ledger, spots):
         for module, found in modules:
-            types.setdefault(type(module), {}).update(found)
-            for attribute, place in found.items():
-                names.setdefault((type(module), attribute[1]), {})[attribute] = place
-    return [sizes for kind, own in types.items() for sizes in (own, *(s for (k, _), s in names.items() if k is kind))]
+            types.setdefault(type(module), []).extend(found.items())
+    return [sizes for found in types.values() for sizes in _by_name(found)]
+
+
+def _by_name(found: Sequence[tuple[Attribute, tuple[Spot, int]]]) -> list[Sizes]:
+    """One set for each name, those that speak of a size first, and one of them all."""
+    names: dict[str, Sizes] = {}
+    for attribute, place in found:
+        names.setdefault(attribute[1], {})[attribute] = place
+    ordered = [names[name] for name in sorted(names, key=lambda name: not SIZE.search(name))]
+    return [*ordered, *([dict(found)] if len(ordered) > 1 else [])]
 
 
 def _around(
@@ -119,12 +130,14 @@ def _matching(model: nn.Module, path: str, sizes: Collection[int]) -> Iterator[t
         module = model.get_submodule(path)
     except AttributeError:
         return
+    for name, value in vars(module).items():
+        if type(value) is int and value > 1 and value in sizes and not PLACE.search(name):
+            yield (path, name), value
     config = vars(module).get("config")
-    inside = f"{path}.config" if path else "config"
-    for where, owner in ((path, module), (inside, config)):
-        for name, value in vars(owner).items() if hasattr(owner, "__dict__") else ():
-            if type(value) is int and value > 1 and value in sizes:
-                yield (where, name), value
+    for name in TOLD:
+        value = getattr(config, name, None)  # of its other numbers none can be told to be the one that is meant
+        if type(value) is int and value > 1 and value in sizes:
+            yield (f"{path}.config" if path else "config", name), value
 
 
 def told(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, layout: Layout) -> Sizes:
