@@ -1,4 +1,4 @@
-"""The models that removal is tried on: name -> a model in use, what it is called with, and which layers give its output.
+"""The models that removal is tried on, what they are called with, and which layers give their output.
 
 The project's own networks; Hugging Face models from small random configurations; networks of the kinds that people
 prune, written by hand. The last two are those of the tests.
@@ -95,7 +95,7 @@ def used(model: nn.Module) -> nn.Module:
             if tensor.dim() != 1 or not tensor.is_floating_point() or "angles" in name or "inv_freq" in name:
                 continue
             noise = torch.rand(tensor.shape, generator=generator)
-            positive = name.endswith("weight") or name.endswith("running_var") or "layer_scale" in name
+            positive = name.endswith(("weight", "running_var")) or "layer_scale" in name
             tensor.copy_(0.5 + noise if positive else noise - 0.5)
     return model.eval()
 
@@ -135,3 +135,22 @@ def call(model: nn.Module, x: object) -> torch.Tensor:
     """The output, or the logits of a Hugging Face model."""
     out = model(**x) if isinstance(x, Mapping) else model(x)
     return getattr(out, "logits", out)
+
+
+def other(x: object) -> object:
+    """Other inputs of the same shape, on which nothing was traced: images with their sign turned, words backwards."""
+    if isinstance(x, Mapping):
+        return {key: other(value) for key, value in x.items()}
+    return -x if x.is_floating_point() else x.flip(-1)
+
+
+@torch.no_grad()
+def distance(small: nn.Module, masked: nn.Module, x: object) -> dict[str, float]:
+    """The largest difference of the outputs of two models, on the inputs and on others, and the largest output."""
+    pairs = [(call(small, y), call(masked, y)) for y in (x, other(x))]
+    if any(a.shape != b.shape for a, b in pairs):
+        raise ValueError(f"gives {tuple(pairs[0][0].shape)} for {tuple(pairs[0][1].shape)}")
+    return {
+        "difference": max(float((a - b).abs().max()) for a, b in pairs),
+        "scale": max(float(b.abs().max()) for _, b in pairs),
+    }

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 
 import torch
 import torch_pruning as tp
-from subjects import call, subjects
+from subjects import call, distance, subjects
 from torch import nn
 
 LIMIT = 60
@@ -41,10 +41,12 @@ class PatchMerging(tp.BasePruningFunc):
     TARGET_MODULES = nn.Module
 
     def prune_out_channels(self, layer, idxs):
+        """Of the layer that joins the four."""
         tp.prune_linear_out_channels(layer.reduction, idxs)
         return layer
 
     def prune_in_channels(self, layer, idxs):
+        """Of that layer and the norm before it, four times each."""
         width = layer.reduction.in_features // 4
         places = [index + part * width for part in range(4) for index in idxs]
         tp.prune_linear_in_channels(layer.reduction, places)
@@ -52,9 +54,11 @@ class PatchMerging(tp.BasePruningFunc):
         return layer
 
     def get_out_channels(self, layer):
+        """How many the layer gives."""
         return layer.reduction.out_features
 
     def get_in_channels(self, layer):
+        """How many it takes of each neighbour."""
         return layer.reduction.in_features // 4
 
 
@@ -213,7 +217,7 @@ def trial(name: str, subject, scope: str, ratio: float, *, leave: bool) -> dict[
     for group in pruner.step(interactive=True):
         followed.note(pruner.DG, group)
         group.prune()
-    returned = {"as_returned": distance(model, followed.twin, x)} if told["num_heads"] else {}
+    returned = {"as_returned": as_it_is(model, followed.twin, x)} if told["num_heads"] else {}
     set_by_hand(model, pruner)
     left = sum(p.numel() for p in model.parameters())
     found = {"graph_s": spent, "parameters": dense, "left": left, "averaged": bool(whole) and not leave}
@@ -221,11 +225,10 @@ def trial(name: str, subject, scope: str, ratio: float, *, leave: bool) -> dict[
     return found | returned | compared(model, followed.twin, x)
 
 
-@torch.no_grad()
-def distance(model: nn.Module, twin: nn.Module, x: object) -> float | None:
+def as_it_is(model: nn.Module, twin: nn.Module, x: object) -> float | None:
     """How far the smaller model is from the masked one; None where it does not run."""
     try:
-        return float((call(model, x) - call(twin, x)).abs().max())
+        return distance(model, twin, x)["difference"]
     except Exception:
         return None
 
@@ -233,14 +236,11 @@ def distance(model: nn.Module, twin: nn.Module, x: object) -> float | None:
 def compared(model: nn.Module, twin: nn.Module, x: object) -> dict[str, object]:
     """How far the smaller model is from the masked one, and whether it trains."""
     try:
-        with torch.no_grad():
-            small, masked = call(model, x), call(twin, x)
+        found = distance(model, twin, x)
         call(model.train(), x).sum().backward()
     except Exception as error:
         return {"outcome": "breaks", "reason": said(error)}
-    if small.shape != masked.shape:
-        return {"outcome": "breaks", "reason": f"gives {tuple(small.shape)} for {tuple(masked.shape)}"}
-    return {"outcome": "prunes", "difference": float((small - masked).abs().max()), "scale": float(masked.abs().max())}
+    return {"outcome": "prunes", **found}
 
 
 def said(error: Exception) -> str:
