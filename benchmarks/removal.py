@@ -78,9 +78,10 @@ def ours(subject: Subject) -> dict[str, object]:
 
 
 def selected(scores, sparsity: float, scope: str):
-    """The masks; in each layer, one unit stays where 75 % would round to all."""
+    """The masks; one unit of each layer stays where 75 % would leave none, which only layers of a few units meet."""
     if scope == "global":
-        return fp.select(scores, sparsity)
+        units = sum(len(score) for score in scores.values())
+        return fp.select(scores, min(sparsity, 1 - len(scores) / units))
     return fp.select(scores, {name: min(sparsity, 1 - 1 / len(score)) for name, score in scores.items()})
 
 

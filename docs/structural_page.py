@@ -164,14 +164,15 @@ def summary(ours: Sequence[Row], theirs: Sequence[Row]) -> list[str]:
         f"{max(row['difference'] for row in pruned):.0e}. {refused} more were refused before anything was touched, for "
         "the reason below.",
         f"Asked for half of the parameters, it comes within one point of it in {near} of {len(pruned)} models; the "
-        f"farthest is {TITLES[worst]} with {misses[worst] * 100:.1f} points.",
+        f"farthest is {TITLES[worst]} with {misses[worst] * 100:.1f} points (one head of a network this small is a "
+        "large part of it).",
     ]
     done = [row for row in theirs if row["outcome"] == "prunes"]
     right = [row for row in done if row["equal"] == row["tried"] or 0 < row["whole_tried"] == row["whole_equal"]]
     half, three = ([row[key] / row["parameters"] for row in done if row[key]] for key in ("left", "left_three"))
     lines += [
-        f"torch-pruning prunes {len(done)} of {len(theirs)} and {verb(theirs)}. {len(right)} of those it prunes are "
-        "right in all cuts, with the streams of norms left whole where there are such.",
+        f"torch-pruning prunes {len(done)} of {len(theirs)}; of the others, it {verb(theirs)}. {len(right)} of those it "
+        "prunes are right in all cuts, with the streams of norms left whole where there are such.",
         f"At 0.5 it leaves {spread(half)} of the parameters, at 0.3 {spread(three)}.",
     ]
     attention = [row for row in done if row["as_returned"]]
@@ -214,7 +215,12 @@ def verb(rows: Sequence[Row]) -> str:
 def reasons(ours: Sequence[Row], theirs: Sequence[Row]) -> list[str]:
     """Where the models that were not pruned stopped."""
     lines = [
-        [TITLES[row["model"]], who, outcome(row), f"`{row['reason'].replace('|', '/').replace('`', '')}`"]
+        [
+            TITLES[row["model"]],
+            who,
+            f"{row['refused_cuts']} cuts refused" if "refused_cuts" in row else outcome(row),
+            f"`{row['reason'].replace('|', '/').replace('`', '')}`",
+        ]
         for who, rows in (("flowprune", ours), ("torch-pruning", theirs))
         for row in rows
         if row.get("reason")
@@ -260,6 +266,7 @@ FORMS = {"eager": "eager", "channels_last": "eager, channels last", "onnxruntime
 def speed(rows: Sequence[Row]) -> list[str]:
     """Latency after the cut beside its ideals."""
     found = latest(rows, "model", "form", "batch", "candidate")
+    found = {key: row for key, row in found.items() if not already_rounded(found, key)}
     lines = []
     for (model, form, batch, what), row in found.items():
         if what != "dense":
@@ -276,11 +283,19 @@ def speed(rows: Sequence[Row]) -> list[str]:
     )  # fmt: skip
     note = (
         "The same part of the channels of each layer goes, by magnitude; *multiples of 8* has all widths rounded to "
-        "multiples of 8. Dense and pruned run in turns, in the same form; CPU time of one thread, medians over rounds "
-        f"with the interquartile range. The ideals are dense over pruned multiply-adds, and dense over pruned bytes "
-        f"that the modules write; aimed at is {SHARE} of the smaller one."
+        "multiples of 8, where they are not already. Dense and pruned run in turns, in the same form; CPU time of one "
+        "thread, medians over rounds with the interquartile range. The ideals are dense over pruned multiply-adds, and "
+        "dense over pruned bytes that the modules write; aimed at is "
+        f"{SHARE} of the smaller one, which a network that computes more than it writes goes beyond."
     )
     return [note, "", *table(head, lines), "", *reached(found), ""]
+
+
+def already_rounded(found: dict[tuple, Row], key: tuple) -> bool:
+    """Whether rounding the widths changed nothing."""
+    *setting, what = key
+    plain = found.get((*setting, what.partition(",")[0]))
+    return "," in what and plain is not None and plain["parameters"] == found[key]["parameters"]
 
 
 def milliseconds(row: Row) -> str:

@@ -58,8 +58,13 @@ def test_every_model_and_every_cut_that_was_measured_is_on_the_page_of_removal()
     page, titles = found.structural(), found.structural_page.TITLES
     for row in found.lines(found.BENCHMARKS / "removal.jsonl"):
         assert f"| {titles[row['model']]} |" in page
-    for row in found.lines(found.BENCHMARKS / "speed_after_cut.jsonl"):
-        assert row["candidate"] == "dense" or f"| {row['batch']} | {row['candidate']} |" in page
+    rows = found.structural_page.latest(
+        found.lines(found.BENCHMARKS / "speed_after_cut.jsonl"), "model", "form", "batch", "candidate"
+    )
+    for model, form, batch, what in rows:
+        same = found.structural_page.already_rounded(rows, (model, form, batch, what))
+        line = f"| {titles[model]} | {found.structural_page.FORMS[form]} | {batch} | {what} |"
+        assert (line in page) == (what != "dense" and not same)
 
 
 def test_training_costs_are_shown_for_every_network_and_form_that_was_measured() -> None:
