@@ -171,15 +171,17 @@ def summary(ours: Sequence[Row], theirs: Sequence[Row]) -> list[str]:
     right = [row for row in done if row["equal"] == row["tried"] or 0 < row["whole_tried"] == row["whole_equal"]]
     half, three = ([row[key] / row["parameters"] for row in done if row[key]] for key in ("left", "left_three"))
     lines += [
-        f"torch-pruning prunes {len(done)} of {len(theirs)}; of the others, it {verb(theirs)}. {len(right)} of those it "
-        "prunes are right in all cuts, with the streams of norms left whole where there are such.",
+        f"torch-pruning prunes {len(done)} of {len(theirs)}; of the others, it {verb(theirs)}. {len(right)} of those "
+        "it prunes are right in all cuts, with the streams of norms left whole where there are such.",
         f"At 0.5 it leaves {spread(half)} of the parameters, at 0.3 {spread(three)}.",
     ]
     attention = [row for row in done if row["as_returned"]]
-    silent = [row for row in attention if any(d is None or d > EQUAL for d in row["as_returned"])]
+    silent = [row for row in attention if any(d is not None and d > EQUAL for d in row["as_returned"])]
+    stuck = [row for row in attention if None in row["as_returned"]]
     lines.append(
-        f"Without the attributes set by hand, {len(silent)} of {len(attention)} models with attention give something "
-        "else or do not run after some cut of torch-pruning's; flowprune sets them and checks them."
+        f"Without the attributes set by hand, {len(silent)} of the {len(attention)} models with attention that it "
+        f"prunes gives another answer without an error after some cut, and {len(stuck)} do not run after others; "
+        "flowprune sets the attributes and checks them."
     )
     both = [
         (a["graph_s"] / b["graph_s"])
