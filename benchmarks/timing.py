@@ -12,7 +12,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,10 @@ def round_robin(
 def _summary(spent: list[float], reference: list[float]) -> dict[str, float]:
     ratios = [a / b for a, b in zip(spent, reference, strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    first, _, third = statistics.quantiles(spent, n=4, method="inclusive")
     return {
         "median_ms": 1e3 * statistics.median(spent),
+        "iqr_ms": 1e3 * (third - first),
         "ratio": statistics.median(ratios),
         "ratio_low": low,
         "ratio_high": high,
@@ -82,13 +84,18 @@ def _processor() -> str:
 
 def record(name: str, results: Mapping[str, Mapping[str, float]], **setting: object) -> None:
     """Print the results, and append one JSON line each to ``results/<name>.jsonl``."""
+    keep(name, [{"candidate": candidate, **setting, **figures} for candidate, figures in results.items()])
+    for candidate, figures in results.items():
+        spread = f"[{figures['ratio_low']:.2f}-{figures['ratio_high']:.2f}]"
+        print(f"{candidate:32s} {figures['median_ms']:10.1f} ms   x{figures['ratio']:.2f} {spread}")
+    sys.stdout.flush()
+
+
+def keep(name: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Append rows to ``results/<name>.jsonl``, with the machine and the time."""
     RESULTS.mkdir(exist_ok=True)
-    here = machine(str(setting.get("device", "cpu")))
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with (RESULTS / f"{name}.jsonl").open("a") as stream:
-        for candidate, figures in results.items():
-            row = {"benchmark": name, "candidate": candidate, **setting, **figures, "machine": here, "time": stamp}
-            stream.write(json.dumps(row) + "\n")
-            spread = f"[{figures['ratio_low']:.2f}-{figures['ratio_high']:.2f}]"
-            print(f"{candidate:32s} {figures['median_ms']:10.1f} ms   x{figures['ratio']:.2f} {spread}")
-    sys.stdout.flush()
+        for row in rows:
+            here = machine(str(row.get("device", "cpu")))
+            stream.write(json.dumps({"benchmark": name, **row, "machine": here, "time": stamp}) + "\n")

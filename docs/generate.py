@@ -1,6 +1,7 @@
 """Write the generated parts of the documentation from stored rows.
 
-python docs/generate.py    rewrite README.md, docs/reproduction.md and docs/images/ from the rows that are kept
+python docs/generate.py    rewrite README.md, docs/reproduction.md, docs/structural.md and docs/images/ from the rows
+                           that are kept
 
 Rows get to results/ by ``flowprune collect runs/demo --into results/demo``.
 """
@@ -9,10 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent))
+import structural_page
 
 if TYPE_CHECKING:
     from flowprune.experiments import Spec
@@ -278,6 +283,11 @@ def reproduction_images() -> None:
             write_figure(comparison.rows, name, IMAGES / f"reproduction-{name}.png")
 
 
+def structural() -> str:
+    """docs/structural.md: removal on every model beside torch-pruning, its cost and the speed after it."""
+    return structural_page.page(lambda name: lines(BENCHMARKS / f"{name}.jsonl"))
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The text with what stands between the markers of this name replaced."""
     pattern = rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)"
@@ -299,6 +309,8 @@ def main() -> None:
     reproduction_images()
     if text := reproduction():
         (ROOT / "docs" / "reproduction.md").write_text(text)
+    if text := structural():
+        (ROOT / "docs" / "structural.md").write_text(text)
     path = ROOT / "README.md"
     path.write_text(readme(path.read_text()))
 

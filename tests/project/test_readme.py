@@ -46,6 +46,27 @@ def test_the_reproduction_is_what_the_stored_rows_give() -> None:
     assert generator().reproduction() == text
 
 
+def test_the_page_of_removal_is_what_the_stored_rows_give() -> None:
+    text = (README.parent / "docs" / "structural.md").read_text()
+    assert "torch-pruning 1.6.1" in text
+    assert generator().structural() == text
+
+
+def test_every_model_and_every_cut_that_was_measured_is_on_the_page_of_removal() -> None:
+    """What failed is shown beside what worked."""
+    found = generator()
+    page, titles = found.structural(), found.structural_page.TITLES
+    for row in found.lines(found.BENCHMARKS / "removal.jsonl"):
+        assert f"| {titles[row['model']]} |" in page
+    rows = found.structural_page.latest(
+        found.lines(found.BENCHMARKS / "speed_after_cut.jsonl"), "model", "form", "batch", "candidate"
+    )
+    for model, form, batch, what in rows:
+        same = found.structural_page.already_rounded(rows, (model, form, batch, what))
+        line = f"| {titles[model]} | {found.structural_page.FORMS[form]} | {batch} | {what} |"
+        assert (line in page) == (what != "dense" and not same)
+
+
 def test_training_costs_are_shown_for_every_network_and_form_that_was_measured() -> None:
     """A form that is slower is shown beside one that is faster."""
     found = generator()
