@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flowprune.models import MODELS
     from flowprune.prune import Cut, Pruner, PruneResult, prune
     from flowprune.signals import Signals, gather
-    from flowprune.structure import Channels, remove, trace
+    from flowprune.structure import Channels, Depth, remove, trace
 
 # Public name -> the module it is an attribute of.
 _HOMES = {
@@ -60,6 +60,7 @@ _HOMES = {
     "Signals": "signals",
     "gather": "signals",
     "Channels": "structure",
+    "Depth": "structure",
     "remove": "structure",
     "trace": "structure",
 }
@@ -83,6 +84,7 @@ __all__ = [
     "PRESETS",
     "Channels",
     "Cut",
+    "Depth",
     "Index",
     "Masks",
     "Measure",

@@ -24,7 +24,9 @@ Checkpoint = Annotated[
     typer.Option("--checkpoint", help="Weights to load first (.safetensors); masks.safetensors beside them is used."),
 ]
 Measure = Annotated[str, typer.Option("--measure", help="A name of: flowprune list measures.")]
-GranularityName = Annotated[Literal["channels", "weights"], typer.Option("--granularity", help="What a unit is.")]
+GranularityName = Annotated[
+    Literal["channels", "weights", "depth"], typer.Option("--granularity", help="What a unit is.")
+]
 Residual = Annotated[
     Literal["coupled", "inner", "masked"],
     typer.Option(

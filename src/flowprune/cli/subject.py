@@ -75,12 +75,12 @@ def train_quickly(model: nn.Module, objective: Objective, dataset: ImageSet, *, 
 
 
 def granularity_of(name: str, example_inputs: Tensor, *, residual: str = "coupled") -> Granularity:
-    """``fp.Channels`` or ``fp.Weights``, by the word the command line uses."""
+    """``fp.Channels``, ``fp.Depth`` or ``fp.Weights``, by the word the command line uses."""
     from flowprune.masks import Weights
-    from flowprune.structure import Channels
+    from flowprune.structure import Channels, Depth
 
     if name == "channels":
         return Channels(example_inputs=example_inputs, residual=residual)
     if residual != "coupled":
         raise invalid("--residual", "given with --granularity channels", residual)
-    return Weights()
+    return Depth(example_inputs=example_inputs) if name == "depth" else Weights()

@@ -61,12 +61,18 @@ class UnitGroup:
         removable: Whether cutting a unit takes its channel out of the model. Where it is False, other weights feed the
             same channel (one branch of a residual stream): a unit that is cut becomes zero, and its tensors keep their
             size.
+        kind: What a unit is: ``"channels"``, or ``"depth"``: a module.
+        modules: The paths of the modules that are the units, in order; empty where units are slices of tensors.
+        least: How many units must stay; 0 where the model keeps something in the place of the group without them.
     """
 
     name: str
     size: int
     members: tuple[Member, ...]
     removable: bool = True
+    kind: str = "channels"
+    modules: tuple[str, ...] = ()
+    least: int = 1
 
 
 Layout = Mapping[str, UnitGroup]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from numbers import Real
 from typing import Literal
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid, unknown
+from flowprune.core.units import Layout
 from flowprune.masks.lowest import keep_highest
 from flowprune.masks.masks import Masks
 
@@ -40,7 +41,8 @@ def select(
             which implies the local scope.
         scope: ``"global"`` or ``"local"`` (per layer).
         min_keep: At least this many units of each layer stay: its top-scored ones. A number, or one by name. By default
-            1 for channels (scores with a layout), since a layer without any cuts the network in two, and 0 otherwise.
+            1 for channels (scores with a layout), since a layer without any cuts the network in two, and 0 for single
+            weights. Of a container that keeps other blocks than those offered, all may go.
         protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n.
         within: Earlier masks. What they cut stays cut and counts as removed (nested rounds).
 
@@ -55,17 +57,19 @@ def select(
         tensor([ True, False])
     """
     _check(scores, sparsity, scope, within)
-    layout, fingerprint = getattr(scores, "layout", None), getattr(scores, "fingerprint", None)
+    layout: Layout = getattr(scores, "layout", None) or {}
+    fingerprint = getattr(scores, "fingerprint", None)
     if min_keep is None:
-        min_keep = 1 if layout else 0
+        min_keep = {name: layout[name].least if name in layout else 1 for name in scores} if layout else 0
     keep = {name: _floor(min_keep, name) for name in scores}
+    spare = {name for name, group in layout.items() if not group.least}
     safe = {name for name in scores if any(fnmatchcase(name, pattern) for pattern in protect)}
     _check_patterns(protect, scores)
     masks: dict[str, Tensor] = {}
     for names, remove in _pools(scores, sparsity, scope):
         alive = None if within is None else {n: within[n] for n in names}
         pool = {n: scores[n] for n in names}
-        masks |= remove_lowest(pool, remove, min_keep=keep, protected=safe, alive=alive)
+        masks |= remove_lowest(pool, remove, min_keep=keep, protected=safe, alive=alive, spare=spare)
     return Masks(masks, layout=layout, fingerprint=fingerprint)
 
 
@@ -76,8 +80,11 @@ def remove_lowest(
     min_keep: Mapping[str, int] | None = None,
     protected: Iterable[str] = (),
     alive: Mapping[str, Tensor] | None = None,
+    spare: Collection[str] = (),
 ) -> dict[str, Tensor]:
     """Masks with exactly ``remove`` units cut over all tensors together, those that are not alive included.
+
+    ``spare`` names the layers that may lose all of their units.
 
     Raises:
         PruningError: fewer than ``remove`` units may go, more are gone already, or a layer would be emptied.
@@ -100,7 +107,7 @@ def remove_lowest(
             "Lower the sparsity or the floor (min_keep), or protect less."
         )
     masks = keep_highest(scores, total - remove, first=locked, alive=alive)
-    _refuse_empty(masks)
+    _refuse_empty({name: mask for name, mask in masks.items() if name not in spare})
     return masks
 
 

@@ -64,6 +64,10 @@ class Masking:
         keep = floors({name: count.total for name, count in layers.items()}, self._floor)
         return tuple(name for name, count in layers.items() if count.kept <= keep[name])
 
+    def renamed(self, names: frozenset[str]) -> frozenset[str]:
+        """The names of parameters after a cut: the same."""
+        return names
+
     def verify(self) -> None:
         """Between rounds: masked weights are still zero."""
         check_zeros(self._model)

@@ -241,7 +241,9 @@ class Pruner:
         hits = self._way.floor_hits(masks)
         example = getattr(self.granularity, "example_inputs", None)
         probe = probe_of(signals.example_inputs if example is None else example)
-        checks = (*self._way.carry_out(masks, target, self.optimizer, probe), *self._check_optimizer())
+        passed = self._way.carry_out(masks, target, self.optimizer, probe)
+        self._held = self._way.renamed(self._held)
+        checks = (*passed, *self._check_optimizer())
         self._round += 1
         return Cut(
             round=self._round,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -17,7 +18,7 @@ from flowprune.prune.checks import check_sparsity
 from flowprune.prune.ledger import Ledger
 from flowprune.prune.published import lowest_as_published
 from flowprune.prune.rule import Rule
-from flowprune.structure import rehearse
+from flowprune.structure import CutPlan, rehearse
 
 
 class Shrinking:
@@ -26,6 +27,7 @@ class Shrinking:
     def __init__(self, model: nn.Module, rule: Rule) -> None:
         self._model, self._rule, self._floor = model, rule, rule.floor_for("channels")
         self._ledger: Ledger | None = None
+        self._plan: CutPlan | None = None
 
     @property
     def masks(self) -> Masks | None:
@@ -48,8 +50,8 @@ class Shrinking:
     def _chosen(self, ledger: Ledger, scores: Scores, target: float) -> Masks:
         ledger.require_same(scores)
         masks: dict[str, Tensor] = {}
-        for names in self._pools(list(scores)):
-            pool = {name: scores[name] for name in names}
+        for names in self._pools(list(ledger.sizes)):
+            pool = {name: scores.get(name, torch.empty(0)) for name in names}  # none left of a container
             if self._rule.reference_compat:
                 masks |= lowest_as_published(pool, ledger, target, protected=self._protected(names))
             else:
@@ -58,7 +60,7 @@ class Shrinking:
 
     def _lowest(self, pool: dict[str, Tensor], ledger: Ledger, target: float) -> dict[str, Tensor]:
         """Dead units stay dead and are not ranked, whatever their scores."""
-        keep = {} if self._floor is None else floors(ledger.sizes, self._floor)
+        keep = self._least(ledger)
         size = sum(ledger.sizes[name] for name in pool)
         gone = size - sum(score.numel() for score in pool.values())
         cut = size - sum(int(ledger.living[name].sum()) for name in pool)
@@ -68,7 +70,8 @@ class Shrinking:
         stay = any(ledger.stays(name) for name in pool)
         alive = {name: ledger.living[name].to(score.device) for name, score in pool.items()} if stay else None
         protected = self._protected(list(pool))
-        return remove_lowest(pool, remove - gone, min_keep=keep, protected=protected, alive=alive)
+        spare = {name for name, group in ledger.layout.items() if not group.least}
+        return remove_lowest(pool, remove - gone, min_keep=keep, protected=protected, alive=alive, spare=spare)
 
     def carry_out(self, masks: Masks, target: float, optimizer: Optimizer | None, probe: Any) -> tuple[str, ...]:
         """Cut, let the optimizer follow, verify; the checks that passed."""
@@ -80,7 +83,7 @@ class Shrinking:
         modes = rehearse(
             self._model, masks.layout, removable(masks), probe
         )  # on a copy: nothing is changed if it fails
-        plan = carry_out_(self._model, masks, release=self._rule.reference_compat)
+        plan = self._plan = carry_out_(self._model, masks, release=self._rule.reference_compat)
         self._ledger = self._ledger.cut(masks)
         passed = ["same function"] if modes else []
         if optimizer is not None:
@@ -105,8 +108,19 @@ class Shrinking:
         """Layers that are down to their floor after these masks."""
         if self._floor is None or self._ledger is None:
             return ()
-        keep = floors(self._ledger.sizes, self._floor)
+        keep = self._least(self._ledger)
         return tuple(name for name, count in masks.per_layer().items() if count.kept <= keep[name])
+
+    def renamed(self, names: frozenset[str]) -> frozenset[str]:
+        """The names of parameters after the last cut, without those that are gone."""
+        return names if self._plan is None else self._plan.renamed(names)
+
+    def _least(self, ledger: Ledger) -> dict[str, int]:
+        """How many units of each layer stay; where something else stays in their place, one less."""
+        if self._floor is None:
+            return {}
+        spare = {name for name, group in ledger.layout.items() if not group.least}
+        return {name: count - (name in spare) for name, count in floors(ledger.sizes, self._floor).items()}
 
     def verify(self) -> None:
         """Between rounds: removed channels cannot come back, and zeroed ones must still be zero."""

@@ -1,8 +1,9 @@
-"""Channels: what can be removed, the removal, and what it saves."""
+"""Channels and blocks: what can be removed, the removal, and what it saves."""
 
 from flowprune.structure.channels import Channels
 from flowprune.structure.cost import Cost, measure_cost
 from flowprune.structure.cut import CutPlan, cut_
+from flowprune.structure.depth import Depth, trace_depth
 from flowprune.structure.latency import Latency, latency
 from flowprune.structure.masked import masked_tensors
 from flowprune.structure.records import Refusal, Trace
@@ -16,6 +17,7 @@ __all__ = [
     "Channels",
     "Cost",
     "CutPlan",
+    "Depth",
     "Latency",
     "Refusal",
     "Trace",
@@ -28,4 +30,5 @@ __all__ = [
     "same_function",
     "slice_layout",
     "trace",
+    "trace_depth",
 ]

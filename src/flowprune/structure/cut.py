@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from flowprune.core.errors import PruningError
+from flowprune.core.errors import PruningError, invalid
 from flowprune.core.units import Layout
 from flowprune.structure.attributes import fix_attributes
+from flowprune.structure.depth.drop import drop_, gone_blocks
 from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Trace
-from flowprune.structure.slicing import Kept, check_masks, removed_positions, slice_trace
+from flowprune.structure.slicing import Kept, check_masks, removed_positions, shorten_trace, slice_trace
+
+Replaced = Mapping[nn.Parameter, tuple[nn.Parameter, Kept] | None]
+Names = Mapping[str, str | None]
 
 
 class CutPlan(Mapping[str, Kept]):
@@ -21,12 +25,19 @@ class CutPlan(Mapping[str, Kept]):
 
     Attributes:
         replaced: For each parameter object that left the model, its successor and the positions kept: what an
-            optimizer needs to follow (:func:`flowprune.core.optimizer_state.follow`).
+            optimizer needs to follow (:func:`flowprune.core.optimizer_state.follow`). None where it has none.
+        names: Where blocks were taken out, the new name of each parameter, by its old one; None where it is gone.
     """
 
-    def __init__(self, kept: Mapping[str, Kept], replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]) -> None:
+    def __init__(self, kept: Mapping[str, Kept], replaced: Replaced, names: Names | None = None) -> None:
         self._kept = dict(kept)
         self.replaced = dict(replaced)
+        self.names = dict(names or {})
+
+    def renamed(self, names: Collection[str]) -> frozenset[str]:
+        """The names, after the cut, of parameters that are still there."""
+        after = (self.names.get(name, name) for name in names)
+        return frozenset(name for name in after if name is not None)
 
     def __getitem__(self, name: str) -> Kept:
         return self._kept[name]
@@ -62,6 +73,8 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
     """
     groups = layout.groups if isinstance(layout, Trace) else layout
     check_masks(groups, masks)
+    if any(groups[name].kind == "depth" for name in masks):
+        return _cut_blocks(model, groups, masks)
     known = recall(model)
     tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     kept = {name: tuple(axes.items()) for name, axes in _kept(groups, masks, tensors).items()}
@@ -69,7 +82,7 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
     for module in model.modules():
         if _swap(module, new):
             fix_attributes(module)
-    replaced: dict[nn.Parameter, tuple[nn.Parameter, Kept]] = {}
+    replaced: dict[nn.Parameter, tuple[nn.Parameter, Kept] | None] = {}
     for name, axes in kept.items():
         old, successor = tensors[name], new[id(tensors[name])]
         if isinstance(old, nn.Parameter) and isinstance(successor, nn.Parameter):
@@ -79,6 +92,19 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
         # The next round need not trace again.
         remember(model, slice_trace(known.trace, masks, kept), known.signature, known.example)
     return CutPlan(kept, replaced)
+
+
+def _cut_blocks(model: nn.Module, layout: Layout, masks: Mapping[str, Tensor]) -> CutPlan:
+    """The same for units that are modules."""
+    if any(layout[name].kind != "depth" for name in masks):
+        raise invalid("cut_(masks=)", "of blocks alone, or of channels alone", list(masks), "Cut one after the other.")
+    known, gone = recall(model, kind="depth"), gone_blocks(layout, masks)
+    dropped = drop_(model, gone)
+    replaced: Replaced = dict.fromkeys(dropped.params)
+    _tell(model, replaced, dropped.names)
+    if known is not None:
+        remember(model, shorten_trace(known.trace, gone), known.signature, known.example, kind="depth")
+    return CutPlan({}, replaced, dropped.names)
 
 
 def _kept(layout: Layout, masks: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, dict[int, Tensor]]:
@@ -134,10 +160,10 @@ def _swap(module: nn.Module, new: Mapping[int, Tensor]) -> bool:
     return found
 
 
-def _tell(model: nn.Module, replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]) -> None:
+def _tell(model: nn.Module, replaced: Replaced, names: Names | None = None) -> None:
     """Things that modules carry and that hold parameters (masks that keep zeros) may follow a cut as well."""
     for module in model.modules():
         for carried in list(module.__dict__.values()):
             follow = getattr(carried, "follow_cut", None)
             if callable(follow):
-                follow(replaced)
+                follow(replaced, names or {})

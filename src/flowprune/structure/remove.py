@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import PruningError, invalid
+from flowprune.core.units import Layout
 from flowprune.structure.cut import cut_
-from flowprune.structure.decision import Slices, decide
+from flowprune.structure.decision import Slices, decide, same_model
 from flowprune.structure.masked import zero_
 from flowprune.structure.memory import recall
 from flowprune.structure.records import Trace
@@ -28,6 +29,9 @@ def remove(
     time_limit: float = TIME_LIMIT,
 ) -> nn.Module:
     """A smaller copy of a model without its masked channels: same class, same module names; the model is untouched.
+
+    Masks of :class:`~flowprune.structure.depth.Depth` take whole blocks out, and the later ones of their containers
+    move up.
 
     The copy computes what the masked model computes, up to rounding, in evaluation and in training mode; by default
     that is tried on the example inputs before anything is returned. What the engine cannot prove stays whole, see
@@ -57,7 +61,11 @@ def remove(
         >>> small[0].weight.shape, small[2].weight.shape, model[0].weight.shape
         (torch.Size([2, 2]), torch.Size([1, 2]), torch.Size([3, 2]))
     """
-    found, inputs = _found(require_model("remove", model), example_inputs, time_limit)
+    require_model("remove", model)
+    layout: Layout = getattr(masks, "layout", None) or {}
+    if any(name in layout and layout[name].kind == "depth" for name in masks):
+        return _without_blocks(model, layout, masks, example_inputs, verify=verify)
+    found, inputs = _found(model, example_inputs, time_limit)
     decision = decide(model, found, masks)
     check_masks(found.groups, decision.units)
     small = copied(model, "remove")
@@ -65,6 +73,23 @@ def remove(
     if verify:
         rehearse(small, found, decision.units, inputs)
     cut_(small, found, decision.units)
+    return small
+
+
+def _without_blocks(
+    model: nn.Module, layout: Layout, masks: Mapping[str, Tensor], example_inputs: object, *, verify: bool
+) -> nn.Module:
+    """The same for units that are modules: the layout says all, so that nothing is traced."""
+    same_model(dict(model.named_parameters()), masks)
+    known = recall(model, kind="depth")
+    inputs = known.example if example_inputs is None and known is not None else example_inputs
+    if verify and inputs is None:
+        rule = "what the model is called with, unless Depth(...) has just tried this model"
+        raise invalid("remove(example_inputs=)", rule, None, "Pass two examples of the model's input.")
+    small = copied(model, "remove")
+    if verify:
+        rehearse(small, layout, masks, inputs)
+    cut_(small, layout, masks)
     return small
 
 
