@@ -127,10 +127,12 @@ def _counts(
                 counted[stage] = item.size - len(item.gone)
                 yield Change(holder, name, type(value)(counted))
             continue
-        count = type(value) is int and value == item.size and COUNT.search(name)
-        by_layer = isinstance(value, (list, tuple)) and len(value) == item.size and "layer" in name
-        if (count or by_layer) and _about(name, item.size, scope, sizes) == item.path:
-            yield Change(holder, name, type(value)(item.left(value)) if by_layer else item.size - len(item.gone))
+        if _about(name, item.size, scope, sizes) != item.path:
+            continue
+        if type(value) is int and value == item.size and COUNT.search(name):
+            yield Change(holder, name, item.size - len(item.gone))
+        elif isinstance(value, (list, tuple)) and len(value) == item.size and "layer" in name:
+            yield Change(holder, name, type(value)(item.left(value)))
 
 
 def _about(name: str, size: int, scope: str, sizes: Mapping[str, int]) -> str | None:

@@ -58,7 +58,8 @@ def trace_depth(model: nn.Module, example_inputs: object, *, time_limit: float =
     if known is not None:
         return known.trace
     probe = example.copied().first(2)
-    found = _Trials(model, probe, Deadline(time_limit, where="trace_depth")).trace()
+    blocks, deadline = candidates(model), Deadline(time_limit, where="trace_depth")
+    found = _Trials(model, blocks, probe, deadline).trace() if blocks else Trace({})
     remember(model, found, example.signature, probe, kind="depth")
     return found
 
@@ -66,15 +67,14 @@ def trace_depth(model: nn.Module, example_inputs: object, *, time_limit: float =
 class _Trials:
     """The trials of one model, and what they found so far."""
 
-    def __init__(self, model: nn.Module, probe: Example, deadline: Deadline) -> None:
+    def __init__(self, model: nn.Module, blocks: list[Candidate], probe: Example, deadline: Deadline) -> None:
         twin = duplicate(model, "trace_depth")
         settle_(twin)
         with deadline:
             exact = doubled(twin, probe)
         deadline.check()
         self.twin, self.probe = (twin, probe) if exact is None else (exact, probe.map(double))
-        self.deadline = deadline
-        self.blocks = candidates(model)
+        self.blocks, self.deadline = blocks, deadline
         self.reasons: dict[str, str] = {}
 
     def trace(self) -> Trace:
