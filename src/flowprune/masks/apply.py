@@ -71,17 +71,18 @@ class Keeper:
         self.pairs = pairs
         self._enlist()
 
-    def follow_cut(self, replaced: Replaced, names: Mapping[str, str | None]) -> None:
-        """Keep what is left after units were removed: the same masks, at the positions that stay.
-
-        Args:
-            replaced: For each parameter that left the model its successor, or None where it has none.
-            names: The new names of parameters that have another one.
-        """
+    def follow_names(self, names: Mapping[str, str | None]) -> None:
+        """Go on under the new names of parameters, by their old ones, without those that are gone: None."""
         self.release()
-        cut = {names.get(name, name): _cut(pair, replaced) for name, pair in self.pairs.items()}
-        left = {name: pair for name, pair in cut.items() if name is not None and pair is not None}
-        self.pairs = {name: pair for name, pair in left.items() if not bool(pair[1].all())}
+        pairs = ((names.get(name, name), pair) for name, pair in self.pairs.items())
+        self.pairs = {name: pair for name, pair in pairs if name is not None}
+        self._enlist()
+
+    def follow_cut(self, replaced: Replaced) -> None:
+        """Keep what is left after units were removed: the same masks, at the positions that stay."""
+        self.release()
+        cut = ((name, _cut(pair, replaced)) for name, pair in self.pairs.items())
+        self.pairs = {name: pair for name, pair in cut if pair is not None and not bool(pair[1].all())}
         self._enlist()
 
     def __getstate__(self) -> dict[str, Any]:

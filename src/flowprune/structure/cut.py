@@ -162,8 +162,8 @@ def _swap(module: nn.Module, new: Mapping[int, Tensor]) -> bool:
 
 def _tell(model: nn.Module, replaced: Replaced, names: Names | None = None) -> None:
     """Things that modules carry and that hold parameters (masks that keep zeros) may follow a cut as well."""
-    for module in model.modules():
-        for carried in list(module.__dict__.values()):
-            follow = getattr(carried, "follow_cut", None)
-            if callable(follow):
-                follow(replaced, names or {})
+    for carried in [item for module in model.modules() for item in list(module.__dict__.values())]:
+        for told, how in ((names, "follow_names"), (replaced, "follow_cut")):
+            follow = getattr(carried, how, None)
+            if told is not None and callable(follow):
+                follow(told)
