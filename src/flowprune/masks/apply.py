@@ -71,11 +71,10 @@ class Keeper:
         self.pairs = pairs
         self._enlist()
 
-    def follow_names(self, names: Mapping[str, str | None]) -> None:
-        """Go on under the new names of parameters, by their old ones, without those that are gone: None."""
+    def follow_names(self, names: Mapping[nn.Parameter, str]) -> None:
+        """Go on with the parameters that are left, under the names that they have now."""
         self.release()
-        pairs = ((names.get(name, name), pair) for name, pair in self.pairs.items())
-        self.pairs = {name: pair for name, pair in pairs if name is not None}
+        self.pairs = {names[pair[0]]: pair for pair in self.pairs.values() if pair[0] in names}
         self._enlist()
 
     def follow_cut(self, replaced: Replaced) -> None:

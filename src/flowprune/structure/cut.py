@@ -101,7 +101,7 @@ def _cut_blocks(model: nn.Module, layout: Layout, masks: Mapping[str, Tensor]) -
     known, gone = recall(model, kind="depth"), gone_blocks(layout, masks)
     dropped = drop_(model, gone)
     replaced: Replaced = dict.fromkeys(dropped.params)
-    _tell(model, replaced, dropped.names)
+    _tell(model, replaced, moved=True)
     if known is not None:
         remember(model, shorten_trace(known.trace, gone), known.signature, known.example, kind="depth")
     return CutPlan({}, replaced, dropped.names)
@@ -160,10 +160,18 @@ def _swap(module: nn.Module, new: Mapping[int, Tensor]) -> bool:
     return found
 
 
-def _tell(model: nn.Module, replaced: Replaced, names: Names | None = None) -> None:
-    """Things that modules carry and that hold parameters (masks that keep zeros) may follow a cut as well."""
-    for carried in [item for module in model.modules() for item in list(module.__dict__.values())]:
-        for told, how in ((names, "follow_names"), (replaced, "follow_cut")):
-            follow = getattr(carried, how, None)
-            if told is not None and callable(follow):
-                follow(told)
+def _tell(model: nn.Module, replaced: Replaced, *, moved: bool = False) -> None:
+    """Things that modules carry and that hold parameters (masks that keep zeros) may follow a cut as well.
+
+    Args:
+        model: After the cut.
+        replaced: What they are told by ``follow_cut``.
+        moved: Whether parameters have other names now; they are told first, by ``follow_names``.
+    """
+    for module in model.modules():
+        for carried in list(module.__dict__.values()):
+            rename, follow = getattr(carried, "follow_names", None), getattr(carried, "follow_cut", None)
+            if moved and callable(rename):
+                rename({param: name for name, param in module.named_parameters()})
+            if callable(follow):
+                follow(replaced)

@@ -55,9 +55,8 @@ def test_without_blocks_a_model_computes_what_it_does_with_them_masked(kind):
     scores = fp.score("random", signals_of(model), fp.Depth(example_inputs=inputs), seed=1)
     assert {name: len(score) for name, score in scores.items()} == OFFERED[kind]
     before, work = copy.deepcopy(model.state_dict()), measure_cost(model, inputs).multiply_adds
-    for sparsity in (0.25, 0.5, 0.75):
-        total, least = masks_total(scores), sum(group.least for group in scores.layout.values())
-        sparsity = min(sparsity, (total - least) / total)  # one block of each stage stays
+    total, least = masks_total(scores), sum(group.least for group in scores.layout.values())
+    for sparsity in (min(asked, (total - least) / total) for asked in (0.25, 0.5, 0.75)):  # one block of a stage stays
         masks = fp.select(scores, sparsity)
         assert masks.total - masks.kept == round(sparsity * total)
         small = fp.remove(model, masks, example_inputs=inputs)
@@ -120,7 +119,8 @@ def test_the_layers_of_a_decoder_are_numbered_anew_and_counted():
     assert [layer.self_attn.layer_idx for layer in small.model.layers] == [0, 1]
     assert small.config.num_hidden_layers == 2
     assert small.config.layer_types == ["sliding_attention", "full_attention"]
-    assert model.config.num_hidden_layers == 4 and len(model.config.layer_types) == 4
+    assert model.config.num_hidden_layers == 4
+    assert len(model.config.layer_types) == 4
     rebuilt = type(model)(small.config).eval()
     rebuilt.load_state_dict(small.state_dict())
     tokens = inputs["input_ids"]
@@ -144,7 +144,8 @@ def test_the_depths_of_stages_follow():
     masks = {name: torch.arange(group.size) > i for i, (name, group) in enumerate(layout.items())}
     masks["convnext.encoder.stages.0.layers"][:] = True
     small = fp.remove(model, fp.Masks(masks, layout=layout), example_inputs=inputs)
-    assert list(small.config.depths) == [2, 1, 1] and list(model.config.depths) == [2, 3, 4]
+    assert list(small.config.depths) == [2, 1, 1]
+    assert list(model.config.depths) == [2, 3, 4]
     type(model)(small.config).load_state_dict(small.state_dict())
 
 

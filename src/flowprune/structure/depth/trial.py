@@ -29,7 +29,7 @@ NOISE = 0.1
 
 @torch.no_grad()
 def scattered(model: nn.Module, seed: int) -> nn.Module:
-    """A copy whose weights are drawn anew around their own: rows change sign, vectors and constants get noise.
+    """A copy with other weights of the same size: rows change sign at random, vectors and constants get noise.
 
     A sum that happens to be positive for one draw is not for the next.
     """
@@ -42,12 +42,11 @@ def scattered(model: nn.Module, seed: int) -> nn.Module:
     for param in twin.parameters():
         if not param.is_floating_point() or not param.numel():
             continue
-        if param.dim() < 2:
-            param.add_(normal(*param.shape, like=param), alpha=NOISE)
-        else:
+        alike = param.dim() < 2 or bool((param == param.reshape(-1)[0]).all())
+        if param.dim():
             param.mul_(normal(len(param), *[1] * (param.dim() - 1), like=param).sign())
-            if bool((param == param.reshape(-1)[0]).all()):
-                param.add_(normal(*param.shape, like=param), alpha=NOISE)
+        if alike:
+            param.add_(normal(*param.shape, like=param), alpha=NOISE)
     return twin
 
 
