@@ -63,7 +63,7 @@ def _same_tensor(a: Tensor, b: Tensor, tolerance: float | None, *, where: str, n
 def _different(where: str, name: str, how: str) -> PruningError:
     return PruningError(
         f"The smaller model must compute what the masked one computes{where}; {name} differs: {how}. Nothing was "
-        "changed. Leave the layer out with Channels(skip=(...)), and please report the model."
+        "changed. Leave the layer out with skip=(...) of its granularity, and please report the model."
     )
 
 
@@ -103,7 +103,7 @@ def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str) -> bo
     except Exception as error:
         raise PruningError(
             f"The smaller model must run in {mode} mode; it raised {type(error).__name__}: {error}. A size in the "
-            "model's code does not shrink with its channels: leave the layer out with Channels(skip=(...))."
+            "model's code does not shrink with its channels: leave the layer out with skip=(...) of its granularity."
         ) from error
     try:
         same_function(expected, found, where=f" in {mode} mode")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
+from flowprune.core.errors import PruningError
 from flowprune.structure.depth import drop_, moved
 from tests.structure.depth.residual import hugging_face
 
@@ -84,6 +85,21 @@ def test_encoder_and_decoder_are_counted_apart():
     pair.encoder, pair.decoder = Tower(None, 2), Tower(None, 2)
     drop_(pair, ["decoder.layers.0"])
     assert vars(pair.config) == {"encoder_layers": 2, "decoder_layers": 1, "num_hidden_layers": 2}
+
+
+def test_a_setting_that_cannot_be_made_leaves_the_model_whole():
+    class Strict(SimpleNamespace):
+        def __setattr__(self, name, value):
+            if name == "layer_types":
+                raise ValueError("one for each layer")
+            super().__setattr__(name, value)
+
+    tower = Tower(Strict(num_layers=3))
+    vars(tower.config)["layer_types"] = ["a", "b", "c"]
+    with pytest.raises(PruningError, match="'layer_types' of a Strict raised ValueError: one for each layer"):
+        drop_(tower, ["layers.0"])
+    assert len(tower.layers) == tower.config.num_layers == 3
+    assert [layer.layer_idx for layer in tower.layers] == [0, 1, 2]
 
 
 def test_undo_puts_everything_back():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -213,6 +214,19 @@ def test_a_wrong_input_is_told():
         trace_depth(residual_mlp(), torch.randn(2, 4))
     with pytest.raises(ValueError, match="trace_depth"):
         trace_depth(Mlp, X)
+
+
+def test_an_output_that_cannot_be_compared_is_told():
+    class Opaque(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = residual_mlp()
+
+        def forward(self, x):
+            return SimpleNamespace(logits=self.body(x))
+
+    with pytest.raises(ValueError, match="output holds tensors to compare"):
+        trace_depth(Opaque(), X)
 
 
 def test_a_network_without_blocks_has_no_units():

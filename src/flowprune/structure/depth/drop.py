@@ -12,6 +12,9 @@ from flowprune.core.units import Layout
 from flowprune.structure.depth.names import moved
 from flowprune.structure.depth.numbering import Change, Shortened, changes, is_container
 
+Children = Sequence[tuple[nn.Module, dict[str, nn.Module | None]]]
+"""Containers, and what each holds."""
+
 
 @dataclass(frozen=True, eq=False)
 class Dropped:
@@ -26,15 +29,12 @@ class Dropped:
 
     params: tuple[nn.Parameter, ...]
     names: Mapping[str, str | None]
-    children: tuple[tuple[nn.Module, dict[str, nn.Module | None]], ...]
+    children: Children
     settings: tuple[Change, ...]
 
     def undo(self) -> None:
         """Put everything back, where nothing else was changed since."""
-        for container, children in self.children:
-            _hold(container, children)
-        for setting in self.settings:
-            setting.make()
+        _undo(self.children, self.settings)
 
 
 def gone_blocks(layout: Layout, masks: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -89,11 +89,20 @@ def drop_(model: nn.Module, gone: Sequence[str]) -> Dropped:
     children = tuple((modules[path], dict(modules[path]._modules)) for path in places)
     for container, keys in places.items():
         _take_out(modules[container], container, keys)
-    settings = tuple([change.make() for change in follow][::-1])
+    settings: list[Change] = []
+    try:
+        for change in follow:
+            settings.insert(0, change.make())
+    except Exception as error:
+        _undo(children, settings)
+        raise PruningError(
+            f"cut_() must be able to set what counts the layers; {change.name!r} of a {type(change.holder).__name__} "
+            f"raised {type(error).__name__}: {error}. Nothing was changed."
+        ) from error
     alive = {id(param) for param in model.parameters()}
     names = {name: moved(name, gone) if id(param) in alive else None for name, param in before.items()}
     params = tuple(param for param in before.values() if id(param) not in alive)
-    return Dropped(params, names, children, settings)
+    return Dropped(params, names, children, tuple(settings))
 
 
 def _shortened(container: nn.Module, path: str, keys: Sequence[str]) -> Shortened:
@@ -111,6 +120,13 @@ def _take_out(container: nn.Module, path: str, keys: Sequence[str]) -> None:
         if key not in keys
     }
     _hold(container, left)
+
+
+def _undo(children: Children, settings: Sequence[Change]) -> None:
+    for container, held in children:
+        _hold(container, held)
+    for setting in settings:
+        setting.make()
 
 
 def _hold(container: nn.Module, children: Mapping[str, nn.Module | None]) -> None:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from flowprune.core.arguments import require_model
+from flowprune.core.errors import PruningError, invalid
 from flowprune.core.units import UnitGroup
 from flowprune.structure.capture import Deadline
 from flowprune.structure.depth.candidates import Candidate, candidates, group_of
-from flowprune.structure.depth.trial import Comparison, observe, scattered
+from flowprune.structure.depth.trial import Comparison, observe, scatter_
 from flowprune.structure.example import Example, double
 from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Refusal, Trace
 from flowprune.structure.twin import duplicate
-from flowprune.structure.verify import doubled, run_once, settle_
+from flowprune.structure.verify import doubled, run_once, same_function, settle_
 
 TIME_LIMIT = 120.0
 """Seconds after which the trials give up."""
 DRAWS = 2
 """With how many draws of weights blocks are observed."""
+MODES = ("eval", "train")
 
 
 def trace_depth(model: nn.Module, example_inputs: object, *, time_limit: float = TIME_LIMIT) -> Trace:
@@ -31,8 +35,9 @@ def trace_depth(model: nn.Module, example_inputs: object, *, time_limit: float =
     A block is a child of an ``nn.Sequential`` or an ``nn.ModuleList``, the innermost one where they are nested. Masking
     it means that all its parameters are zero. It is offered if, masked, it gives back its input, and the model without
     it computes what the model with the masked block computes: tried for each block, and for all that may go together,
-    in evaluation and in training mode, in double precision where the model allows it. What is not offered is named in
-    ``refusals``. The model is not changed.
+    in evaluation and in training mode (for each block in one of them, where the model gives the very same in both), in
+    double precision where the model allows it, and with weights scattered around its own, so that nothing is the same
+    by accident. What is not offered is named in ``refusals``. The model is not changed.
 
     Args:
         model: Any module.
@@ -68,54 +73,77 @@ class _Trials:
     """The trials of one model, and what they found so far."""
 
     def __init__(self, model: nn.Module, blocks: list[Candidate], probe: Example, deadline: Deadline) -> None:
-        twin = duplicate(model, "trace_depth")
-        settle_(twin)
-        with deadline:
-            exact = doubled(twin, probe)
-        deadline.check()
-        self.twin, self.probe = (twin, probe) if exact is None else (exact, probe.map(double))
-        self.blocks, self.deadline = blocks, deadline
-        self.reasons: dict[str, str] = {}
+        self.model, self.blocks, self.deadline = model, blocks, deadline
+        self.reasons = {b.path: b.shared for b in blocks if b.shared is not None}
+        self.twin, self.probe = self._twin(probe)
 
     def trace(self) -> Trace:
         """All trials, from the quick ones to the long ones."""
-        self.reasons = {b.path: b.shared for b in self.blocks if b.shared is not None}
-        draws = [draw for seed in range(DRAWS) if (draw := self._scattered(seed)) is not None] or [self.twin]
-        for draw in draws:
-            for mode in ("eval", "train"):
+        modes: tuple[str, ...] = ()
+        for outputs in self._draws():
+            modes = modes or self._modes(outputs)
+            for mode in modes:
                 with self.deadline:
-                    seen = observe(draw, self.probe, self._open(), mode)
+                    seen = observe(self.twin, self.probe, self._open(), mode)
                 self.deadline.check()
                 self.reasons |= seen
-        comparison = Comparison(draws[0], self.probe, self.deadline)
-        offered = self._one_by_one(comparison)
-        groups = self._together(comparison, offered)
-        refused = [b for b in self.blocks if b.path in self.reasons]
+        comparison = Comparison(self.twin, self.probe, self.deadline)
+        groups = self._together(comparison, self._one_by_one(comparison, modes))
+        refused = [block for block in self.blocks if block.path in self.reasons]
         return Trace(groups, tuple(_refusal(block, self.reasons[block.path]) for block in refused))
+
+    def _twin(self, probe: Example) -> tuple[nn.Module, Example]:
+        """A copy to try things on, in double precision where the model allows it, and inputs like it."""
+        twin = duplicate(self.model, "trace_depth")
+        settle_(twin)
+        with self.deadline:
+            exact = doubled(twin.eval(), probe)
+        self.deadline.check()
+        return (twin, probe) if exact is None else (exact, probe.map(double))
 
     def _open(self) -> list[Candidate]:
         """The candidates against which nothing speaks yet."""
         return [block for block in self.blocks if block.path not in self.reasons]
 
-    def _scattered(self, seed: int) -> nn.Module | None:
-        """The twin with other weights, unless its outputs are not finite with them."""
-        draw = scattered(self.twin, seed)
+    def _draws(self) -> Iterator[Any]:
+        """The twin has other weights each time, its own if it gives no numbers with those; the outputs."""
+        for seed in range(DRAWS):
+            scatter_(self.twin, seed)
+            outputs = self._outputs("eval")
+            if outputs is None or any(bool(torch.isnan(x).any()) for x in _reals(outputs)):
+                self.twin, self.probe = self._twin(self.probe)
+                yield self._outputs("eval")
+                return
+            yield outputs
+
+    def _outputs(self, mode: str) -> Any:
+        """What the twin gives in a mode, or None where it does not run."""
         try:
             with self.deadline:
-                outputs = run_once(draw.eval(), self.probe)
+                return run_once(self.twin.train(mode == "train"), self.probe)
         except Exception:
             self.deadline.check()
             return None
-        tensors = [x for x in tree_leaves(outputs) if isinstance(x, torch.Tensor) and x.is_floating_point()]
-        return None if any(bool(torch.isnan(x).any()) for x in tensors) else draw
 
-    def _one_by_one(self, comparison: Comparison) -> list[Candidate]:
+    def _modes(self, outputs: Any) -> tuple[str, ...]:
+        """Both modes, or one where the model gives the very same in both."""
+        if outputs is not None and not _reals(outputs):
+            got = type(outputs).__name__
+            todo = "Wrap it in a module that gives back its tensors."
+            raise invalid("trace_depth(model=)", "a model whose output holds tensors to compare", got, todo)
+        try:
+            same_function(outputs, self._outputs("train"), tolerance=0.0)
+        except PruningError:
+            return MODES
+        return MODES[:1]
+
+    def _one_by_one(self, comparison: Comparison, modes: tuple[str, ...]) -> list[Candidate]:
         """The blocks without which the model is the masked one; inner ones are tried before those around them."""
         offered: list[Candidate] = []
         for block in sorted(self._open(), key=lambda b: -b.path.count(".")):
             if any(inner.path.startswith(f"{block.path}.") for inner in offered):
                 continue
-            reason = comparison.differs([block.path])
+            reason = comparison.differs([block.path], modes)
             if reason is None:
                 offered.append(block)
             else:
@@ -132,13 +160,17 @@ class _Trials:
             least = 0 if any(b.container == container and b.path in self.reasons for b in self.blocks) else 1
             going = [block.path for block in mine[least:]]
             several = going and len(gone + going) > 1  # one alone was tried
-            reason = comparison.differs([*gone, *going]) if several else None
+            reason = comparison.differs([*gone, *going], MODES) if several else None
             if reason is None:
                 groups[container] = group_of(container, mine, least=least)
                 gone += going
             else:
                 self.reasons |= {block.path: f"several blocks at once: {reason}" for block in mine}
         return groups
+
+
+def _reals(nest: Any) -> list[Tensor]:
+    return [item for item in tree_leaves(nest) if isinstance(item, Tensor) and item.is_floating_point()]
 
 
 def _refusal(block: Candidate, reason: str) -> Refusal:

@@ -7,7 +7,7 @@ zero or alike, as they are before training, too much would look the same.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,18 +28,17 @@ NOISE = 0.1
 
 
 @torch.no_grad()
-def scattered(model: nn.Module, seed: int) -> nn.Module:
-    """A copy with other weights of the same size: rows change sign at random, vectors and constants get noise.
+def scatter_(model: nn.Module, seed: int) -> None:
+    """Give a twin other weights of the same size: rows change sign at random, vectors and constants get noise.
 
     A sum that happens to be positive for one draw is not for the next.
     """
-    twin = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int, like: Tensor) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(like.device, like.dtype)
 
-    for param in twin.parameters():
+    for param in model.parameters():
         if not param.is_floating_point() or not param.numel():
             continue
         alike = param.dim() < 2 or bool((param == param.reshape(-1)[0]).all())
@@ -47,7 +46,6 @@ def scattered(model: nn.Module, seed: int) -> nn.Module:
             param.mul_(normal(len(param), *[1] * (param.dim() - 1), like=param).sign())
         if alike:
             param.add_(normal(*param.shape, like=param), alpha=NOISE)
-    return twin
 
 
 class _Observer:
@@ -138,19 +136,19 @@ class Comparison:
         self._masked, self._probe, self._deadline = twin, probe, deadline
         self._small = _sharing(twin)
 
-    def differs(self, gone: Collection[str]) -> str | None:
-        """Why the two are not the same function, in evaluation and in training mode, or None where they are."""
+    def differs(self, gone: Collection[str], modes: Sequence[str]) -> str | None:
+        """Why the two are not the same function in these modes, or None where they are."""
         try:
             with _zeroed(self._masked, gone), self._deadline:
                 dropped = drop_(self._small, list(gone))
-                modes = compare(self._masked, self._small, self._probe)
+                agreed = compare(self._masked, self._small, self._probe, modes=modes)
         except Exception as error:
             self._deadline.check()
             self._small = _sharing(self._masked)  # whatever a forward pass that raised has left behind
             return _told(error)
         dropped.undo()
         self._deadline.check()  # training mode may have been left out because time was up
-        return None if modes else "the model is random in both modes, so that nothing can be compared"
+        return None if agreed else "the model is random, so that nothing can be compared"
 
 
 def _sharing(model: nn.Module) -> nn.Module:
