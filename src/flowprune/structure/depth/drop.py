@@ -90,15 +90,15 @@ def drop_(model: nn.Module, gone: Sequence[str]) -> Dropped:
     for container, keys in places.items():
         _take_out(modules[container], container, keys)
     settings: list[Change] = []
-    try:
-        for change in follow:
+    for change in follow:
+        try:
             settings.insert(0, change.make())
-    except Exception as error:
-        _undo(children, settings)
-        raise PruningError(
-            f"cut_() must be able to set what counts the layers; {change.name!r} of a {type(change.holder).__name__} "
-            f"raised {type(error).__name__}: {error}. Nothing was changed."
-        ) from error
+        except Exception as error:
+            _undo(children, settings)
+            raise PruningError(
+                f"cut_() must be able to set what counts the layers; {change.name!r} of a "
+                f"{type(change.holder).__name__} raised {type(error).__name__}: {error}. Nothing was changed."
+            ) from error
     alive = {id(param) for param in model.parameters()}
     names = {name: moved(name, gone) if id(param) in alive else None for name, param in before.items()}
     params = tuple(param for param in before.values() if id(param) not in alive)
