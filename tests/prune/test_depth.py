@@ -143,3 +143,22 @@ def test_a_run_goes_on_where_it_stopped():
         pruner.step()
     assert torch.equal(straight.masks[""], later.masks[""])
     torch.testing.assert_close(whole(x), cut(x))
+
+
+@pytest.mark.parametrize("unit", ["parameters", "flops", "bytes"])
+def test_a_budget_counts_what_the_blocks_leave(unit):
+    """What was forecast is what the smaller model has: checked after the cut, names and buffers included."""
+    result = fp.prune(
+        network("resnet20"),
+        measure="magnitude",
+        granularity=fp.Depth(example_inputs=torch.randn(2, 3, 8, 8)),
+        budget=fp.Budget(**{unit: 0.6}),
+    )
+    assert "budget" in result.checks
+    assert result.masks.kept < 7
+
+
+def test_blocks_have_no_widths_to_round():
+    scores = fp.score("magnitude", fp.gather(residual_mlp(4), None, (), needs=()), fp.Depth(example_inputs=X))
+    with pytest.raises(ValueError, match=r"round_widths\(masks=\) must be of channels, which have widths"):
+        fp.round_widths(fp.select(scores, 0.5), scores, multiple=2)
