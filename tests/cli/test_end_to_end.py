@@ -120,7 +120,7 @@ def test_prune_to_a_pattern_takes_its_sparsity_and_says_what_does_not_fit(tmp_pa
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("--granularity", "filters", "--sparsity", 0.5), "Known: blocks, channels, nm, weights"),
+        (("--granularity", "filters", "--sparsity", 0.5), "Known: blocks, channels, depth, nm, weights"),
         (("--granularity", "nm", "--sparsity", 0.5), "--granularity must be written as nm:n:m"),
         (("--granularity", "nm:2:4", "--sparsity", 0.75), "must be of the sparsity 0.5 that nm:2:4 has; got 0.75"),
         (("--granularity", "blocks:4x1"), "prune(sparsity=) must be given"),

@@ -1,6 +1,7 @@
 """Every measure with every granularity: finite scores of the units' shape, the same twice, and an exact cut."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from flowprune.signals import Signals
 
 NAMES = {
     "channels": ["channels"],
+    "depth": ["depth"],
     "weights": ["weights"],
     "nm": ["nm:2:4", "nm:1:2"],
     "blocks": ["blocks:4x1", "blocks:3x5"],
@@ -20,12 +22,24 @@ NAMES = {
 EVERY = [name for names in NAMES.values() for name in names]
 
 
-@pytest.fixture(scope="module")
-def case() -> tuple[nn.Module, torch.Tensor, Signals]:
+class Residual(nn.Module):
+    """x + W2 relu(W1 norm(x))."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = nn.BatchNorm1d(16), nn.Linear(16, 12), nn.Linear(12, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(torch.relu(self.up(self.norm(x))))
+
+
+@functools.cache
+def case_of(name: str) -> tuple[nn.Module, torch.Tensor, Signals]:
     torch.manual_seed(0)
+    blocks = [Residual() for _ in range(6)] if name == "depth" else []
     model = nn.Sequential(
         nn.Conv2d(4, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(),
-        nn.Linear(72, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4),
+        nn.Linear(72, 16), nn.BatchNorm1d(16), nn.ReLU(), *blocks, nn.Linear(16, 4),
     )  # fmt: skip
     x, y = torch.randn(8, 4, 5, 5), torch.randint(0, 4, (8,))
     needs = ("gradient", "hessian_gradient", "fisher", "minibatch_fisher")
@@ -40,8 +54,8 @@ def test_every_granularity_is_tried() -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("measure", list(fp.MEASURES))
-def test_a_measure_scores_every_kind_of_unit(case, measure: str, name: str) -> None:
-    model, x, signals = case
+def test_a_measure_scores_every_kind_of_unit(measure: str, name: str) -> None:
+    model, x, signals = case_of(name)
     units = build_granularity("here", name, {"example_inputs": x})
     if measure == "synflow":
         signals = fp.gather(model, synaptic_flow(), [(x, None)])
@@ -66,8 +80,8 @@ def test_a_measure_scores_every_kind_of_unit(case, measure: str, name: str) -> N
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("schedule", ["one_shot", "exponential", "cubic"])
-def test_one_call_prunes_every_kind_of_unit_on_every_schedule(case, schedule: str, name: str) -> None:
-    model, x, _ = case
+def test_one_call_prunes_every_kind_of_unit_on_every_schedule(schedule: str, name: str) -> None:
+    model, x, _ = case_of(name)
     units = build_granularity("here", name, {"example_inputs": x})
     planned = fp.schedules.build(schedule, rounds=1 if schedule == "one_shot" else 3)
     result = fp.prune(model, measure="magnitude", sparsity=0.5, granularity=units, schedule=planned, floor=0.0)

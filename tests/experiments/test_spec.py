@@ -131,7 +131,10 @@ def test_the_run_id_is_the_same_however_the_spec_is_written():
         ({"train.epochs": "100it"}, "train.epochs"),
         ({"record.flow": "false"}, "record.flow"),
         ({"record.flow": True}, "record.flow"),
-        ({"prune.granularity": "filters"}, r"prune\.granularity.*has no 'filters'\..*Known: blocks, channels, nm"),
+        (
+            {"prune.granularity": "filters"},
+            r"prune\.granularity.*has no 'filters'\..*Known: blocks, channels, depth, nm",
+        ),
         ({"prune.granularity": "nm:2"}, r"Spec\(prune\.granularity\) must be written as nm:n:m; got 'nm:2'"),
         ({"prune.granularity": "nm"}, r"Spec\(prune\.granularity\) must be written as nm:n:m; got 'nm'"),
         ({"prune.granularity": "nm:1:2", "prune.sparsity": 0.75}, r"prune\.sparsity\) must be 0\.5.* of nm:1:2; got"),

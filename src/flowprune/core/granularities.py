@@ -17,6 +17,7 @@ GRANULARITIES: Final[Index[Callable[..., Any]]] = Index(
     "GRANULARITIES",
     {
         "channels": "flowprune.structure.channels:Channels",
+        "depth": "flowprune.structure.depth:Depth",
         "weights": "flowprune.masks.weights:Weights",
         "nm": "flowprune.masks.n_m:NM",
         "blocks": "flowprune.masks.blocks:Blocks",
@@ -26,7 +27,7 @@ GRANULARITIES: Final[Index[Callable[..., Any]]] = Index(
 
 SIZES: Final[Mapping[str, tuple[str, ...]]] = {"nm": ("n", "m"), "blocks": ("rows", "cols")}
 """The sizes that a name is written with, in order."""
-NOUNS: Final[Mapping[str, str]] = {"nm": "weights"}
+NOUNS: Final[Mapping[str, str]] = {"nm": "weights", "depth": "residual blocks"}
 """What the units are called in a sentence, where that is not the name."""
 
 

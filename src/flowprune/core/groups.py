@@ -45,6 +45,11 @@ class Group(Protocol):
         ...
 
     @property
+    def least(self) -> int:
+        """How many units must stay: 1, or 0 where the model keeps something in their place."""
+        ...
+
+    @property
     def sparsity(self) -> float | None:
         """The one sparsity that its units can end at; None where any will do."""
         ...

@@ -23,8 +23,8 @@ input: the axis of a later weight that reads the channel; it shrinks with the un
 size: no tensor, but an integer attribute of a module that counts the channels, such as ``num_heads``.
 """
 
-Kind = Literal["channels", "heads"]
-"""What the units of a group are: channels, or heads of attention with all channels of each."""
+Kind = Literal["channels", "heads", "depth"]
+"""What the units of a group are: channels, heads of attention with all channels of each, or whole modules."""
 
 Members = Literal["producers", "group"]
 
@@ -86,6 +86,8 @@ class UnitGroup:
             same channel (one branch of a residual stream): a unit that is cut becomes zero, and its tensors keep their
             size.
         kind: What its units are.
+        modules: The paths of the modules that are the units, in order; empty where units are slices of tensors.
+        least: How many units must stay; 0 where the model keeps something in the place of the group without them.
     """
 
     name: str
@@ -93,6 +95,8 @@ class UnitGroup:
     members: tuple[Member, ...]
     removable: bool = True
     kind: Kind = "channels"
+    modules: tuple[str, ...] = ()
+    least: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -119,8 +123,13 @@ class UnitGroup:
 
         For every tensor that a unit has a slice of: its role, its axis, and how many positions the slice has (a channel
         that is read through 3 x 3 flattened places has 9). The number of units does not count: a stage of 64 channels
-        and one of 128 are built alike.
+        and one of 128 are built alike. Of modules: which tensors they have, as a set, whatever their sizes.
         """
+        if self.kind == "depth":
+            each: dict[int, list[tuple[Role, int]]] = {}
+            for member in self.members:
+                each.setdefault(int(member.units[0]), []).append((member.role, member.axis))
+            return self.kind, self.removable, frozenset(tuple(sorted(parts)) for parts in each.values())
         tensors = (m for m in self.members if m.role != "size")
         parts = sorted((m.role, m.axis, m.scored, len(m.positions) / self.size) for m in tensors)
         return self.kind, self.removable, tuple(parts)

@@ -87,20 +87,20 @@ def original_masks(dense: nn.Module, granularity: Granularity, kept: Mapping[str
     )
 
 
-def shrink(dense: nn.Module, masks: Masks) -> dict[nn.Parameter, nn.Parameter]:
-    """Carry masks out on a dense model in place; the parameters that were replaced, old to new."""
+def shrink(dense: nn.Module, masks: Masks) -> dict[nn.Parameter, nn.Parameter | None]:
+    """Carry masks out on a dense model in place; the parameters that left it, old to new; None where they have none."""
     before = dict(dense.named_parameters())
     if masks.fingerprint != fingerprint(before):
         raise PruningError("shrink(masks=) must be of this dense model; their fingerprints differ.")
-    carry_out_(dense, masks)
-    after = dict(dense.named_parameters())
-    return {before[name]: after[name] for name in before if before[name] is not after[name]}
+    plan = carry_out_(dense, masks)
+    return {old: None if successor is None else successor[0] for old, successor in plan.replaced.items()}
 
 
-def _swap(optimizer: Optimizer, replaced: Mapping[nn.Parameter, nn.Parameter]) -> None:
+def _swap(optimizer: Optimizer, replaced: Mapping[nn.Parameter, nn.Parameter | None]) -> None:
     """A fresh optimizer has no state yet: its parameters are simply exchanged."""
     for group in optimizer.param_groups:
-        group["params"] = [replaced.get(param, param) for param in group["params"]]
+        successors = (replaced.get(param, param) for param in group["params"])
+        group["params"] = [param for param in successors if param is not None]
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -26,6 +26,8 @@ _HOOK: list[RemovableHandle] = []  # the one optimizer hook, once the first mask
 
 Kept = tuple[tuple[int, Tensor], ...]
 """For each axis that shrinks: the axis, and the positions kept."""
+Replaced = Mapping[nn.Parameter, tuple[nn.Parameter, Kept] | None]
+"""For each parameter that left a model its successor and the positions kept, or None where it has none."""
 
 
 class Keeper:
@@ -68,11 +70,17 @@ class Keeper:
         self.pairs = pairs
         self._enlist()
 
-    def follow_cut(self, replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]) -> None:
-        """Keep what is left after channels were removed: the same masks, at the positions that stay."""
+    def follow_names(self, names: Mapping[nn.Parameter, str]) -> None:
+        """Go on with the parameters that are left, under the names that they have now."""
         self.release()
-        pairs = {name: _cut(pair, replaced) for name, pair in self.pairs.items()}
-        self.pairs = {name: pair for name, pair in pairs.items() if not bool(pair[1].all())}
+        self.pairs = {names[pair[0]]: pair for pair in self.pairs.values() if pair[0] in names}
+        self._enlist()
+
+    def follow_cut(self, replaced: Replaced) -> None:
+        """Keep what is left after units were removed: the same masks, at the positions that stay."""
+        self.release()
+        cut = ((name, _cut(pair, replaced)) for name, pair in self.pairs.items())
+        self.pairs = {name: pair for name, pair in cut if pair is not None and not bool(pair[1].all())}
         self._enlist()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -197,13 +205,14 @@ def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         torch._foreach_mul_(tensors, masks)
 
 
-def _cut(
-    pair: tuple[nn.Parameter, Tensor], replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]
-) -> tuple[nn.Parameter, Tensor]:
+def _cut(pair: tuple[nn.Parameter, Tensor], replaced: Replaced) -> tuple[nn.Parameter, Tensor] | None:
     param, mask = pair
     if param not in replaced:
         return pair
-    new, axes = replaced[param]
+    successor = replaced[param]
+    if successor is None:
+        return None
+    new, axes = successor
     for axis, kept in axes:
         if mask.shape[axis] != 1:  # an axis of one entry is spread over the parameter's
             mask = mask.index_select(axis, kept.to(mask.device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from numbers import Real
 
@@ -46,7 +46,8 @@ def select(
             (``fnmatch``), ``[["stem*", "layer1.*"], ["layer2.*"]]``; or patterns with a sparsity of their own,
             ``{"layer1.*": 0.3}``. Layers that fit no pattern form one more pool, at ``sparsity``.
         min_keep: At least this many units of each layer stay: its top-scored ones. A number, or one by name. By default
-            1 for channels, since a layer without any cuts the network in two, and 0 for weights and blocks.
+            1 for channels, since a layer without any cuts the network in two, and 0 for weights and blocks of weights.
+            Of a container that keeps other modules than those offered, all may go.
         protect: Patterns (``fnmatch``) of layers of which nothing is cut; they count in n. With an N:M pattern, skip
             them in the granularity instead.
         within: Earlier masks. What they cut stays cut and counts as removed (nested rounds).
@@ -135,7 +136,15 @@ def remove_from(
         living = None if alive is None else {name: alive[name] for name in pool.names}
         held = {n: groups[n].required(scores[n], None if living is None else living[n]) for n in ranked if n in groups}
         required = {name: lock for name, lock in held.items() if lock is not None}
-        masks |= remove_lowest(ranked, pool.remove, min_keep=min_keep, protected=safe, alive=living, required=required)
+        masks |= remove_lowest(
+            ranked,
+            pool.remove,
+            min_keep=min_keep,
+            protected=safe,
+            alive=living,
+            required=required,
+            spare={name for name, group in groups.items() if not group.least},
+        )
     ordered = {name: masks[name] for name in scores}
     return Masks(ordered, layout=groups, fingerprint=getattr(scores, "fingerprint", None))
 
@@ -148,10 +157,11 @@ def remove_lowest(
     protected: Iterable[str] = (),
     alive: Mapping[str, Tensor] | None = None,
     required: Mapping[str, Tensor] | None = None,
+    spare: Collection[str] = (),
 ) -> dict[str, Tensor]:
     """Masks with exactly ``remove`` units cut over all tensors together, those that are not alive included.
 
-    ``required`` units stay, and count in ``min_keep``.
+    ``required`` units stay, and count in ``min_keep``; ``spare`` names the layers that may lose all of their units.
 
     Raises:
         PruningError: fewer than ``remove`` units may go, more are gone already, or a layer would be emptied.
@@ -176,7 +186,7 @@ def remove_lowest(
             "Lower the sparsity or the floor (min_keep), or protect less."
         )
     masks = keep_highest(scores, total - remove, first=locked, alive=alive)
-    _refuse_empty(masks)
+    _refuse_empty({name: mask for name, mask in masks.items() if name not in spare})
     return masks
 
 
@@ -249,7 +259,7 @@ def _selected(
     within: Mapping[str, Tensor] | None,
 ) -> Masks:
     if min_keep is None:
-        min_keep = {name: 1 for name, group in _groups(scores).items() if group.channelwise}
+        min_keep = {name: group.least for name, group in _groups(scores).items() if group.channelwise}
     keep = {name: _floor(min_keep, name) for name in scores}
     safe = fitting("select(protect=)", protect, scores)
     return remove_from(scores, found, min_keep=keep, protected=safe, alive=within)

@@ -22,6 +22,8 @@ from flowprune.masks.weight_group import WeightGroup
 FORMAT = 2
 READABLE = (1, 2)
 """1 has channels and single weights alone."""
+FIELDS = ("removable", "kind", "modules", "least")
+"""Of a group of units, beside its size and its members; a file that lacks one means the default."""
 
 
 def save(masks: Masks, path: str | Path) -> Path:
@@ -93,7 +95,7 @@ def unpack(bits: Tensor, shape: list[int]) -> Tensor:
 
 
 def _describe(group: Group, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """A group as JSON; index vectors that are not simply 0, 1, 2, ... go to the tensor file."""
+    """A group as JSON; index vectors that are neither 0, 1, 2, ... nor one number go to the tensor file."""
     if isinstance(group, WeightGroup):
         return {"pattern": group.pattern.name, "weight": list(group.weight), "inputs_first": group.inputs_first}
     if not isinstance(group, UnitGroup):
@@ -103,12 +105,16 @@ def _describe(group: Group, tensors: dict[str, Tensor]) -> dict[str, Any]:
         entry: dict[str, Any] = {"name": member.name, "axis": member.axis, "role": member.role, "scored": member.scored}
         for field in ("positions", "units"):
             index: Tensor = getattr(member, field).cpu()
-            plain = bool((index == torch.arange(index.numel())).all())
-            entry[field] = index.numel() if plain else f"layout/{group.name}/{number}/{field}"
-            if not plain:
+            if bool((index == torch.arange(index.numel())).all()):
+                entry[field] = index.numel()
+            elif bool((index == index[0]).all()):
+                entry[field] = [int(index[0]), index.numel()]
+            else:
+                entry[field] = f"layout/{group.name}/{number}/{field}"
                 tensors[entry[field]] = index.to(torch.int64).contiguous()
         members.append(entry)
-    return {"size": group.size, "removable": group.removable, "members": members}
+    own = {field: getattr(group, field) for field in FIELDS}
+    return {"size": group.size, **own, "members": members}
 
 
 def _restore(name: str, group: dict[str, Any], tensors: dict[str, Tensor]) -> Group:
@@ -116,7 +122,9 @@ def _restore(name: str, group: dict[str, Any], tensors: dict[str, Tensor]) -> Gr
         pattern = build_granularity("Masks.load(): pattern", group["pattern"])
         return WeightGroup(name, tuple(group["weight"]), pattern, inputs_first=group["inputs_first"])
 
-    def index(value: int | str) -> Tensor:
+    def index(value: int | str | list[int]) -> Tensor:
+        if isinstance(value, list):
+            return torch.full((value[1],), value[0])
         return tensors[value] if isinstance(value, str) else torch.arange(value)
 
     members = tuple(
@@ -125,4 +133,7 @@ def _restore(name: str, group: dict[str, Any], tensors: dict[str, Tensor]) -> Gr
         )
         for m in group["members"]
     )
-    return UnitGroup(name, group["size"], members, removable=group.get("removable", True))
+    own = {field: group[field] for field in FIELDS if field in group}
+    if "modules" in own:
+        own["modules"] = tuple(own["modules"])
+    return UnitGroup(name, group["size"], members, **own)

@@ -85,6 +85,11 @@ class WeightGroup:
         return False
 
     @property
+    def least(self) -> int:
+        """A weight that is zero altogether is refused."""
+        return 1
+
+    @property
     def channelwise(self) -> bool:
         """They are parts of outputs."""
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 from flowprune.core.errors import invalid
 from flowprune.core.optimizer_state import follow, held_names
 from flowprune.plan.operations import OPERATIONS, Masking
-from flowprune.plan.records import Plan
+from flowprune.plan.records import Plan, name_after
 from flowprune.plan.saving import unwrapped
-from flowprune.plan.since import Cut, kept_by, past, prefix_of, since
+from flowprune.plan.since import Cut, drops, followed, past, prefix_of, since
 from flowprune.structure.architecture import Architecture
 from flowprune.structure.cut import CutPlan
 from flowprune.structure.history import Moment, Operation, record_
@@ -54,18 +54,20 @@ def carry(
         >>> optimizer.param_groups[0]["params"][0] is small[0].weight, shadow["0.bias"]
         (True, tensor([1., 3.]))
     """
-    plan = Plan(cut.dense, (cut.removal,)) if isinstance(cut, CutPlan) else past(cut)
+    plan = Plan(cut.dense, (cut.operation,)) if isinstance(cut, CutPlan) else past(cut)
     if scheduler is not None:
         _check_scheduler(scheduler, optimizer)
     averaged = unwrapped(ema) if isinstance(ema, nn.Module) else None
     shadow = None if ema is None or averaged is not None else _checked(ema)
-    for_average = () if averaged is None else since(plan, Architecture.of(averaged).tensors, where="carry(ema=)")
-    new_shadow = None if shadow is None else _followed(plan, shadow)
+    for_average = () if averaged is None else _since(plan, averaged, where="carry(ema=)")
+    new_shadow, stale = (None, ()) if shadow is None else _followed(plan, shadow)
     if optimizer is not None:
         _follow(optimizer, cut, plan, before)
     if averaged is not None:
         _catch_up(averaged, for_average)
     if shadow is not None and new_shadow is not None:
+        for name in stale:
+            del shadow[name]
         shadow.update(new_shadow)
 
 
@@ -85,12 +87,17 @@ def _follow(optimizer: Optimizer, cut: Cut | CutPlan, plan: Plan, before: nn.Mod
     old = unwrapped(before)
     if not held_names(optimizer, old):
         raise invalid("carry(before=)", "the model whose parameters the optimizer holds", type(old).__name__)
-    kept = kept_by(since(plan, Architecture.of(old).tensors, where="carry(before=)"))
-    new = dict(model.named_parameters())
+    done, new = _since(plan, old, where="carry(before=)"), dict(model.named_parameters())
+    after = {param: followed(name, done) for name, param in old.named_parameters()}
     follow(
         optimizer,
-        {param: (new[n], kept.get(n, ())) if n in new else None for n, param in old.named_parameters()},
+        {p: None if found is None or found[0] not in new else (new[found[0]], found[1]) for p, found in after.items()},
     )
+
+
+def _since(plan: Plan, model: nn.Module, *, where: str) -> tuple[Operation, ...]:
+    """The operations that a model has yet to follow."""
+    return since(plan, Architecture.of(model).tensors, where=where, whole=drops(plan))
 
 
 def _catch_up(model: nn.Module, operations: tuple[Operation, ...]) -> None:
@@ -108,20 +115,26 @@ def _checked(ema: object) -> MutableMapping[str, Tensor]:
     return ema
 
 
-def _followed(plan: Plan, shadow: MutableMapping[str, Tensor]) -> dict[str, Tensor]:
-    """The shadow tensors as they are after what they have yet to follow."""
-    prefix = prefix_of(plan, shadow, where="carry(ema=)")
-    known = {**{name: name for name in plan.dense.tensors}, **plan.dense.ties}
+def _followed(plan: Plan, shadow: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Collection[str]]:
+    """The shadow tensors as they are after what they have yet to follow, and the names that are gone."""
+    where, prefix = "carry(ema=)", prefix_of(plan, shadow, where="carry(ema=)")
+    bare = {n.removeprefix(prefix): tuple(v.shape) for n, v in shadow.items() if isinstance(v, Tensor)}
+    # Where blocks are taken out, a name has another tensor then, so the moment is read from all of them.
+    together = since(plan, bare, where=where, whole=True) if drops(plan) else None
+    done = () if together is None else plan.operations[: len(plan.operations) - len(together)]
     result: dict[str, Tensor] = {}
-    for name, first in known.items():
-        value = shadow.get(prefix + name)
-        if not isinstance(value, Tensor):
+    stale: set[str] = set()
+    for dense, dense_first in {**{name: name for name in plan.dense.tensors}, **plan.dense.ties}.items():
+        name, first = name_after(dense, done), name_after(dense_first, done)
+        if name is None or first is None or name not in bare:
             continue
-        tensors = {first: value}
-        for operation in since(plan, {first: tuple(value.shape)}, where="carry(ema=)"):
+        yet = since(plan, {first: bare[name]}, where=where) if together is None else together
+        tensors = {first: shadow[prefix + name]}
+        for operation in yet:
             OPERATIONS[operation.kind].on_tensors(tensors, operation)
-        result[prefix + name] = tensors[first]
-    return result
+        stale.add(prefix + name)
+        result |= {f"{prefix}{name_after(name, yet)}": value for value in tensors.values()}
+    return result, stale - result.keys()
 
 
 def _check_scheduler(scheduler: Any, optimizer: Optimizer | None) -> None:

@@ -1,6 +1,6 @@
 """The kinds of operation that a plan can hold: how each is written, read, and done to a model.
 
-A further kind (modules that are left out, say) is a record with its own ``kind``, kept by
+A further kind is a record with its own ``kind``, kept by
 :func:`flowprune.structure.history.record_` where it is done, and one row here. A plan with a kind that has no row is
 refused before anything is touched.
 """
@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from flowprune.masks import apply
 from flowprune.plan.packing import Store, pack_mask, pack_positions, unpack_mask, unpack_positions
-from flowprune.structure.cut import keep_, sliced
-from flowprune.structure.history import Removal, Zeroing
+from flowprune.structure.cut import keep_, leave_out_, sliced
+from flowprune.structure.history import Dropping, Removal, Zeroing
 from flowprune.structure.masked import zero_
 from flowprune.structure.settings import Setting, set_
 
 Entry = dict[str, Any]
 """What stands in ``plan.json`` for an operation, beside its ``kind``."""
 Shapes = dict[str, tuple[int, ...]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,43 @@ def _removed_shapes(shapes: Shapes, removal: Removal) -> Shapes:
     return after
 
 
+def _pack_dropping(dropping: Dropping, key: str, store: Store) -> Entry:
+    del key, store
+    units = {name: {"kept": count, "of": of} for name, (count, of) in dropping.units.items()}
+    return {"modules": list(dropping.modules), "units": units}
+
+
+def _unpack_dropping(entry: Entry, store: Store) -> Dropping:
+    del store
+    units = {name: (unit["kept"], unit["of"]) for name, unit in entry["units"].items()}
+    return Dropping(tuple(entry["modules"]), units)
+
+
+def _drop(model: nn.Module, dropping: Dropping) -> None:
+    leave_out_(model, dropping)
+
+
+@torch.no_grad()
+def _zero_modules(model: nn.Module, dropping: Dropping) -> None:
+    """As a mask does: a parameter without an axis stays as it is."""
+    for path in dropping.modules:
+        for param in model.get_submodule(path).parameters():
+            if param.dim():
+                param.zero_()
+
+
+def _drop_tensors(tensors: dict[str, Tensor], dropping: Dropping) -> None:
+    left = _dropped(tensors, dropping)
+    tensors.clear()
+    tensors.update(left)
+
+
+def _dropped(entries: Mapping[str, T], dropping: Dropping) -> dict[str, T]:
+    """What is left, under the names of afterwards."""
+    after = ((dropping.name_after(name), value) for name, value in entries.items())
+    return {name: value for name, value in after if name is not None}
+
+
 def _pack_zeroing(zeroing: Zeroing, key: str, store: Store) -> Entry:
     slices = [
         {"name": name, "axis": axis, "at": pack_positions(at.cpu(), f"{key}/{number}", store)}
@@ -159,5 +197,6 @@ OPERATIONS: Mapping[str, Kind] = {
     Zeroing.kind: Kind(_pack_zeroing, _unpack_zeroing, _zero_slices, _zero_slices, _zero_in_tensors, _as_they_are),
     Removal.kind: Kind(_pack_removal, _unpack_removal, _remove, _zero_removed, _slice_tensors, _removed_shapes),
     Masking.kind: Kind(_pack_masking, _unpack_masking, _mask, _mask, _mask_tensors, _as_they_are),
+    Dropping.kind: Kind(_pack_dropping, _unpack_dropping, _drop, _zero_modules, _drop_tensors, _dropped),
 }
 """By the ``kind`` that stands in the plan."""

@@ -10,7 +10,7 @@ import torch
 from flowprune.core.errors import invalid
 from flowprune.core.optimizer_state import slice_state
 from flowprune.plan.records import Plan
-from flowprune.plan.since import Cut, kept_by, past
+from flowprune.plan.since import Cut, followed, past
 
 State = dict[str, Any]
 
@@ -45,15 +45,21 @@ def carry_state(cut: Cut, state: Mapping[str, Any], *, names: Sequence[str] | No
     """
     plan = past(cut)
     groups, entries = _parts(state)
-    shapes, kept, left = plan.dense.parameters, kept_by(plan.operations), plan.shapes
-    named = _names(plan, groups, names)
-    numbers = {old: number for number, old in enumerate(old for old in named if named[old] in left)}
+    shapes, named = plan.dense.parameters, _names(plan, groups, names)
+    after = {old: found for old, name in named.items() if (found := followed(name, plan.operations)) is not None}
+    numbers = {old: number for number, old in enumerate(after)}
     states: dict[int, Any] = {}
     for old, own in entries.items():
         if old in numbers:
             stand_in = torch.empty(shapes[named[old]], device="meta")
-            states[numbers[old]] = slice_state(own, stand_in, kept.get(named[old], ()), where="carry_state(state=)")
-    return {**state, "state": states, "param_groups": [_renumbered(group, numbers) for group in groups]}
+            states[numbers[old]] = slice_state(own, stand_in, after[old][1], where="carry_state(state=)")
+    return {
+        **state,
+        "state": states,
+        "param_groups": [
+            _renumbered(group, numbers, {old: name for old, (name, _) in after.items()}) for group in groups
+        ],
+    }
 
 
 def _parts(state: Mapping[str, Any]) -> tuple[list[State], Mapping[int, Mapping[str, Any]]]:
@@ -79,10 +85,10 @@ def _names(plan: Plan, groups: Sequence[State], given: Sequence[str] | None) -> 
     return dict(zip(numbers, names, strict=True))
 
 
-def _renumbered(group: State, numbers: Mapping[int, int]) -> State:
-    """A group without parameters that are gone."""
+def _renumbered(group: State, numbers: Mapping[int, int], after: Mapping[int, str]) -> State:
+    """A group without parameters that are gone, by the names of afterwards."""
     stay = [place for place, old in enumerate(group["params"]) if old in numbers]
     result = {**group, "params": [numbers[group["params"][place]] for place in stay]}
     if "param_names" in group:
-        result["param_names"] = [group["param_names"][place] for place in stay]
+        result["param_names"] = [after[group["params"][place]] for place in stay]
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from torch import Tensor, nn
 
@@ -11,7 +12,7 @@ from flowprune.core.errors import PruningError, invalid
 from flowprune.masks import masks_of
 from flowprune.plan.operations import OPERATIONS, Masking
 from flowprune.structure.architecture import Architecture
-from flowprune.structure.history import Operation, Removal, composed, history_of
+from flowprune.structure.history import Dropping, Operation, Removal, composed, history_of
 from flowprune.structure.settings import same, stated
 
 
@@ -42,8 +43,11 @@ class Plan:
         """How many units of each group, and weights of each masked parameter, are kept, of how many."""
         found: dict[str, tuple[int, int]] = {}
         for operation in self.operations:
-            if isinstance(operation, Removal):
-                found.update(operation.units)
+            if isinstance(operation, Dropping):
+                after = ((operation.name_after(name), units) for name, units in found.items())
+                found = {name: units for name, units in after if name is not None}
+            if isinstance(operation, (Removal, Dropping)):
+                found |= {n: (count, found.get(n, (count, of))[1]) for n, (count, of) in operation.units.items()}
         return {**{name: (int(mask.sum()), mask.numel()) for name, mask in self.masks.items()}, **found}
 
     @property
@@ -57,10 +61,15 @@ class Plan:
         return shapes_after(self.dense, self.operations)
 
     @property
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the parameters after."""
+        shapes, after = self.shapes, (name_after(name, self.operations) for name in self.dense.parameters)
+        return {name: shapes[name] for name in after if name is not None}
+
+    @property
     def fingerprint(self) -> str:
         """Of the model after; that before is ``dense.fingerprint``."""
-        shapes = self.shapes
-        return Architecture({n: shapes[n] for n in self.dense.parameters if n in shapes}).fingerprint
+        return Architecture(self.parameters).fingerprint
 
 
 def plan_of(model: nn.Module) -> Plan:
@@ -93,6 +102,20 @@ def held_masks(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def name_after(name: str, operations: Sequence[Operation]) -> str | None:
+    """The name of a tensor after some operations; None where it is gone.
+
+    Example:
+        >>> name_after("layers.4.weight", [Dropping(("layers.0",)), Dropping(("layers.1", "layers.2"))])
+        'layers.1.weight'
+    """
+    found: str | None = name
+    for operation in operations:
+        if isinstance(operation, Dropping) and found is not None:
+            found = operation.name_after(found)
+    return found
+
+
 def shapes_after(dense: Architecture, operations: Sequence[Operation]) -> dict[str, tuple[int, ...]]:
     """Shapes of all tensors of an architecture after some operations."""
     shapes = dense.tensors
@@ -116,7 +139,8 @@ def require_same(where: str, plan: Plan, model: nn.Module) -> None:
             f"{_shape(planned)} in the plan{more}. Pass the {plan.model_class or 'model'} as it was before the cut."
         )
     known, first = stated(model), dict[tuple[str, str], object]()
-    for operation in plan.operations:
+    # Once blocks are gone, other modules have their names; what counts the blocks follows from what is there.
+    for operation in takewhile(lambda operation: not isinstance(operation, Dropping), plan.operations):
         for setting in operation.settings if isinstance(operation, Removal) else ():
             key = setting.module, setting.name
             if first.setdefault(key, setting.old) is setting.old and not same(known.get(key), setting.old):

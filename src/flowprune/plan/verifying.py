@@ -73,12 +73,11 @@ def verify(path: Path | str, model_factory: Factory | None = None) -> Verified:
     if model_factory is not None:
         _check_attributes(load(model_factory, folder))
         checks += ["loads", "attributes"]
-    shapes = plan.shapes
-    held = [tensors[name] for name in plan.dense.parameters if name in tensors]
+    held = [tensors[name] for name in plan.parameters if name in tensors]
     return Verified(
         plan,
         tuple(checks),
-        sum(torch.Size(shapes[name]).numel() for name in plan.dense.parameters if name in shapes),
+        sum(torch.Size(shape).numel() for shape in plan.parameters.values()),
         sum(torch.Size(shape).numel() for shape in plan.dense.parameters.values()),
         sum(int(torch.count_nonzero(value)) for value in held) if tensors else None,
         {name: (folder / name).stat().st_size for name in (PLAN, INDICES, WEIGHTS) if (folder / name).exists()},
@@ -87,19 +86,19 @@ def verify(path: Path | str, model_factory: Factory | None = None) -> Verified:
 
 def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor]) -> None:
     """The parameters of the plan are there, in the shapes that it makes."""
-    shapes = plan.shapes
-    for name in plan.dense.parameters:
+    for name, shape in plan.parameters.items():
         found = tuple(tensors[name].shape) if name in tensors else None
-        if name in shapes and found != shapes[name]:
+        if found != shape:
             raise PruningError(
-                f"{WEIGHTS} must hold what the plan makes; {name} is {found or 'missing'}, by the plan {shapes[name]}. "
+                f"{WEIGHTS} must hold what the plan makes; {name} is {found or 'missing'}, by the plan {shape}. "
                 "The two files are of different models."
             )
 
 
 def _check_finite(plan: Plan, tensors: Mapping[str, Tensor]) -> None:
     """Parameters are finite; buffers, which may hold infinities on purpose, are numbers."""
-    params = {name: value for name, value in tensors.items() if name in plan.dense.parameters}
+    named = plan.parameters
+    params = {name: value for name, value in tensors.items() if name in named}
     require_finite(f"{WEIGHTS}: parameters", params)
     for name, value in tensors.items():
         if name not in params and bool(torch.isnan(value).any()):

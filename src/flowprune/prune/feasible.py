@@ -131,7 +131,8 @@ def _most(units: Units, rule: Rule, name: str, *, held: bool) -> int:
     if fixed is not None:
         return max(round(fixed * size), dead)
     floor = rule.floor_for("channels" if channelwise(units.layout) else "weights")
-    stay = 1 if floor is None else floors({name: size}, floor)[name]  # an emptied layer is refused in any case
+    least = units.layout[name].least if name in units.layout else 1  # an emptied layer is refused in any case
+    stay = least if floor is None else floors({name: size}, floor)[name] - (1 - least)
     return max(size - stay, dead)
 
 

@@ -12,6 +12,7 @@ from flowprune.core.errors import PruningError
 from flowprune.core.groups import channels_of
 from flowprune.core.units import Layout
 from flowprune.masks import Masks, Scores
+from flowprune.structure.depth import moved
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,7 @@ class Ledger:
         """The ledger after a cut given in present coordinates."""
         present, living = dict(self.present), dict(self.living)
         for name, index in self.present.items():
-            mask = masks[name].cpu()
+            mask = masks[name].cpu() if name in masks else torch.empty(0, dtype=torch.bool)
             present[name] = index if self.stays(name) else index[mask]
             living[name] = mask if self.stays(name) else self.living[name][mask]
         return replace(self, present=present, living=living)
@@ -90,10 +91,25 @@ class Ledger:
             result[name][index] = self.living[name]
         return Masks(result, layout=self.layout, fingerprint=self.fingerprint)
 
+    def _gone_modules(self) -> list[str]:
+        """The original paths of the blocks that were cut."""
+        return [
+            path
+            for name, group in self.layout.items()
+            for path in [m for i, m in enumerate(group.modules) if i not in set(self.present[name].tolist())]
+        ]
+
     def require_same(self, scores: Mapping[str, Tensor]) -> None:
         """Raise where the scores are not of the units present."""
+        layout, gone = getattr(scores, "layout", None) or {}, self._gone_modules()
         for name, index in self.present.items():
-            if name not in scores or scores[name].numel() != index.numel():
+            if not index.numel() and name not in scores:
+                continue  # all blocks of a container are gone
+            same = name in scores and scores[name].numel() == index.numel()
+            if same and name in layout and layout[name].modules:
+                original = [self.layout[name].modules[i] for i in index.tolist()]
+                same = layout[name].modules == tuple(moved(path, gone) for path in original)
+            if not same:
                 raise PruningError(
                     f"fp.Pruner must meet the model as it left it; layer {name!r} changed between two rounds. "
                     "Let one Pruner do all cuts of a model."

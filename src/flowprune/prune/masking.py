@@ -72,6 +72,10 @@ class Masking:
         keep = floors({name: count.total for name, count in layers.items()}, self._floor)
         return tuple(name for name, count in layers.items() if count.kept <= keep[name])
 
+    def renamed(self, names: frozenset[str]) -> frozenset[str]:
+        """The names of parameters after a cut: the same."""
+        return names
+
     def _protected(self, names: Iterable[str]) -> list[str]:
         return fitting("Pruner(protect=)", self._rule.protect, names)
 

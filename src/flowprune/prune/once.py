@@ -31,7 +31,7 @@ class PruneResult:
     """A pruned copy of a model, and how it came about.
 
     Attributes:
-        model: The smaller (channels) or masked (weights, blocks) copy; the model given is as it was.
+        model: The smaller (channels, depth) or masked (weights, blocks) copy; the model given is as it was.
         masks: Everything cut, as masks of the given model.
         scores: Of the last round.
         checks: What was verified, each once.
@@ -78,8 +78,8 @@ def prune(
             or ``budget``. Neither where the schedule has a sparsity, an N:M pattern has its own, or the scope names
             that of every layer.
         budget: What is to be left, e.g. ``fp.Budget(parameters=0.5)``: met as nearly as removing whole units can.
-        granularity: ``fp.Weights()`` (the default), ``fp.NM(2, 4)``, ``fp.Blocks(4, 1)`` or
-            ``fp.Channels(example_inputs=x)``.
+        granularity: ``fp.Weights()`` (the default), ``fp.NM(2, 4)``, ``fp.Blocks(4, 1)``,
+            ``fp.Channels(example_inputs=x)``, or ``fp.Depth(example_inputs=x)`` for whole residual blocks.
         objective: As for ``fp.gather``; not needed where the measure needs no signal.
         batches: Re-iterable where there are several rounds.
         schedule: How the sparsity is reached; one round by default.

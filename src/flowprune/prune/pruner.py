@@ -313,7 +313,9 @@ class Pruner:
         if isinstance(self._aim, BudgetAim):
             self._require_units(self._aim.removed, total)
         hits = self._way.floor_hits(masks)
-        checks = (*self._way.carry_out(masks, pools, self.optimizer, probe_of(example)), *self._check_optimizer())
+        passed = self._way.carry_out(masks, pools, self.optimizer, probe_of(example))
+        self._held = self._way.renamed(self._held)
+        checks = (*passed, *self._check_optimizer())
         self._round += 1
         return Cut(
             round=self._round,

@@ -192,6 +192,8 @@ def _check(masks: object, scores: Mapping[str, Tensor], multiple: object, to: st
     if not isinstance(masks, Masks) or not masks.channelwise:
         todo = "Score with fp.Channels(...), and select or solve."
         raise invalid("round_widths(masks=)", "Masks of channels, with their layout", masks, todo)
+    if any(isinstance(group, UnitGroup) and group.kind == "depth" for group in masks.layout.values()):
+        raise invalid("round_widths(masks=)", "of channels, which have widths", "masks of whole blocks")
     if isinstance(scores, Masks) or any(n not in scores or scores[n].shape != m.shape for n, m in masks.items()):
         given = scores if isinstance(scores, Scores) else list(scores)
         raise invalid("round_widths(scores=)", "of the same layers and units as the masks", given)

@@ -92,8 +92,9 @@ def most_gone(alive: Masks, floor: float | None, protected: Collection[str]) -> 
         {'a': 5}
     """
     layers = alive.per_layer()
-    keep = {} if floor is None else floors({name: count.total for name, count in layers.items()}, floor)
+    keep = dict.fromkeys(layers, 1) if floor is None else floors({n: count.total for n, count in layers.items()}, floor)
+    spare = {name for name, group in alive.layout.items() if not group.least}
     return {
-        name: count.total - (count.kept if name in protected else min(keep.get(name, 1), count.kept))
+        name: count.total - (count.kept if name in protected else min(keep[name] - (name in spare), count.kept))
         for name, count in layers.items()
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -18,7 +19,7 @@ from flowprune.prune.ledger import Ledger
 from flowprune.prune.published import lowest_as_published
 from flowprune.prune.rule import Rule
 from flowprune.prune.shares import most_gone
-from flowprune.structure import rehearse
+from flowprune.structure import CutPlan, rehearse
 
 
 class Shrinking:
@@ -27,6 +28,7 @@ class Shrinking:
     def __init__(self, model: nn.Module, rule: Rule) -> None:
         self._model, self._rule, self._floor = model, rule, rule.floor_for("channels")
         self._ledger: Ledger | None = None
+        self._plan: CutPlan | None = None
 
     @property
     def masks(self) -> Masks | None:
@@ -58,7 +60,7 @@ class Shrinking:
         ledger.require_same(scores)
         masks: dict[str, Tensor] = {}
         for pool in pools:
-            ranked = {name: scores[name] for name in pool.names}
+            ranked = {name: scores.get(name, torch.empty(0)) for name in pool.names}  # none left of a container
             if self._rule.reference_compat:
                 masks |= lowest_as_published(ranked, ledger, pool.sparsity, protected=self._protected(ledger))
             else:
@@ -67,7 +69,7 @@ class Shrinking:
 
     def _lowest(self, pool: dict[str, Tensor], ledger: Ledger, remove: int) -> dict[str, Tensor]:
         """Dead units stay dead and are not ranked, whatever their scores."""
-        keep = {} if self._floor is None else floors(ledger.sizes, self._floor)
+        keep = self._least(ledger)
         size = sum(ledger.sizes[name] for name in pool)
         gone = size - sum(score.numel() for score in pool.values())
         cut = size - sum(int(ledger.living[name].sum()) for name in pool)
@@ -75,8 +77,8 @@ class Shrinking:
             raise PruningError(f"The schedule must not fall; {cut} channels are cut, {remove} asked.")
         stay = any(ledger.stays(name) for name in pool)
         alive = {name: ledger.living[name].to(score.device) for name, score in pool.items()} if stay else None
-        protected = self._protected(ledger)
-        return remove_lowest(pool, remove - gone, min_keep=keep, protected=protected, alive=alive)
+        protected, spare = self._protected(ledger), {n for n, group in ledger.layout.items() if not group.least}
+        return remove_lowest(pool, remove - gone, min_keep=keep, protected=protected, alive=alive, spare=spare)
 
     def carry_out(
         self, masks: Masks, pools: Sequence[Pool], optimizer: Optimizer | None, probe: Any
@@ -89,7 +91,7 @@ class Shrinking:
             check_followable(optimizer, self._model.parameters())
         layout = channels_of("Shrinking.carry_out(masks=)", masks.layout)
         modes = rehearse(self._model, layout, removable(masks), probe)  # on a copy: nothing is changed if it fails
-        plan = carry_out_(self._model, masks, release=self._rule.reference_compat)
+        plan = self._plan = carry_out_(self._model, masks, release=self._rule.reference_compat)
         self._ledger = self._ledger.cut(masks)
         passed = ["same function"] if modes else []
         if optimizer is not None:
@@ -115,8 +117,19 @@ class Shrinking:
             return ()
         if self._rule.reference_compat and any(map(self._ledger.stays, self._ledger.sizes)):
             return ()  # the published code has no floor there
-        keep = floors(self._ledger.sizes, self._floor)
+        keep = self._least(self._ledger)
         return tuple(name for name, count in masks.per_layer().items() if count.kept <= keep[name])
+
+    def renamed(self, names: frozenset[str]) -> frozenset[str]:
+        """The names of parameters after the last cut, without those that are gone."""
+        return names if self._plan is None else self._plan.renamed(names)
+
+    def _least(self, ledger: Ledger) -> dict[str, int]:
+        """How many units of each layer stay; where something else stays in their place, one less."""
+        if self._floor is None:
+            return {}
+        spare = {name for name, group in ledger.layout.items() if not group.least}
+        return {name: count - (name in spare) for name, count in floors(ledger.sizes, self._floor).items()}
 
     def verify(self) -> None:
         """Between rounds: removed channels cannot come back, and zeroed ones must still be zero."""

@@ -1,8 +1,9 @@
-"""Channels: what can be removed, the removal, and what it saves."""
+"""Channels and blocks: what can be removed, the removal, and what it saves."""
 
 from flowprune.structure.channels import Channels
 from flowprune.structure.cost import Cost, measure_cost
 from flowprune.structure.cut import CutPlan, cut_
+from flowprune.structure.depth import Depth, trace_depth
 from flowprune.structure.forecast import Forecast
 from flowprune.structure.latency import Latency, latency
 from flowprune.structure.latency_table import LatencyTable, Widths
@@ -23,6 +24,7 @@ __all__ = [
     "Cost",
     "CostReport",
     "CutPlan",
+    "Depth",
     "Forecast",
     "Latency",
     "LatencyTable",
@@ -43,4 +45,5 @@ __all__ = [
     "same_function",
     "slice_layout",
     "trace",
+    "trace_depth",
 ]

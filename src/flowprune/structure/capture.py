@@ -66,9 +66,9 @@ class Captured:
 class Deadline(TorchFunctionMode):
     """Raises at the first PyTorch call after a moment in time, so that no capture goes on for ever."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, where: str = "trace") -> None:
         super().__init__()
-        self.seconds = seconds
+        self.seconds, self.where = seconds, where
         self.end = time.monotonic() + seconds
 
     def check(self) -> None:
@@ -79,7 +79,7 @@ class Deadline(TorchFunctionMode):
         """
         if time.monotonic() > self.end:
             raise PruningError(
-                f"trace(time_limit=) stopped after {self.seconds:g} s; nothing was changed. "
+                f"{self.where}(time_limit=) stopped after {self.seconds:g} s; nothing was changed. "
                 "Pass smaller example_inputs, or a larger time_limit."
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -109,10 +109,16 @@ def _run_counted(model: nn.Module, example_inputs: object) -> tuple[int, int, in
     return total, total - counted.idle // batch, counted.bytes // batch
 
 
-def file_bytes(model: nn.Module, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> int:
+def file_bytes(
+    model: nn.Module,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    name_after: Callable[[str], str | None] | None = None,
+) -> int:
     """The size of the model's state dictionary as a safetensors file; tied tensors are written once.
 
-    ``shapes`` gives tensors another shape than they have, by name: what the file of a smaller model would take.
+    ``shapes`` gives tensors another shape than they have, by name, and ``name_after`` another name, or None where they
+    are left out: what the file of a smaller model would take.
 
     Formula: 8 + header + the tensors' bytes. The header is JSON without spaces, padded to a multiple of 8; its
     tensors come by type and then by name. Nothing is written, and no tensor is copied.
@@ -127,15 +133,17 @@ def file_bytes(model: nn.Module, *, shapes: Mapping[str, tuple[int, ...]] | None
     for name, value in model.state_dict(keep_vars=True).items():
         if isinstance(value, Tensor):
             tensors.setdefault(id(value), (name, value))
+    left = ((name if name_after is None else name_after(name), name, value) for name, value in tensors.values())
+    written = [(after, name, value) for after, name, value in left if after is not None]
     header: dict[str, dict[str, object]] = {}
     end = 0
-    for name, value in sorted(tensors.values(), key=lambda item: (_rank(item[1].dtype), item[0])):
+    for after, name, value in sorted(written, key=lambda item: (_rank(item[2].dtype), item[0])):
         shape = list((shapes or {}).get(name, value.shape))
         start, end = end, end + math.prod(shape) * value.element_size()
         word = TYPES.get(value.dtype, str(value.dtype))
-        header[name] = {"dtype": word, "shape": shape, "data_offsets": [start, end]}
-    written = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
-    return 8 + math.ceil(written / 8) * 8 + end
+        header[after] = {"dtype": word, "shape": shape, "data_offsets": [start, end]}
+    length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    return 8 + math.ceil(length / 8) * 8 + end
 
 
 def _rank(dtype: torch.dtype) -> int:

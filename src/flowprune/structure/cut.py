@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from flowprune.core.errors import PruningError
+from flowprune.core.errors import PruningError, invalid
 from flowprune.core.units import Layout
 from flowprune.structure.architecture import Architecture
 from flowprune.structure.attributes import fix_attributes, new_sizes
-from flowprune.structure.history import Moment, Removal, record_
+from flowprune.structure.depth.drop import drop_, gone_blocks
+from flowprune.structure.history import Dropping, Moment, Operation, Removal, record_
 from flowprune.structure.hollow import is_hollow
 from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Trace
-from flowprune.structure.slicing import Kept, check_masks, removed_positions, slice_trace
+from flowprune.structure.slicing import Kept, check_masks, removed_positions, shorten_trace, slice_trace
+
+Replaced = Mapping[nn.Parameter, tuple[nn.Parameter, Kept] | None]
+Names = Mapping[str, str | None]
 
 
 class CutPlan(Mapping[str, Kept]):
@@ -24,29 +28,35 @@ class CutPlan(Mapping[str, Kept]):
 
     Attributes:
         replaced: For each parameter object that left the model, its successor and the positions kept: what an
-            optimizer needs to follow (:func:`flowprune.core.optimizer_state.follow`).
-        removal: The same with the attributes that changed and the units: what the model's record has of it.
+            optimizer needs to follow (:func:`flowprune.core.optimizer_state.follow`). None where it has none.
+        operation: What the model's record has of it: the positions with the attributes that changed and the units
+            (:class:`~flowprune.structure.history.Removal`), or the blocks that were taken out.
         dense: Names and shapes of the model's tensors before.
+        names: Where blocks were taken out, the new name of each parameter, by its old one; None where it is gone.
     """
 
     def __init__(
-        self,
-        removal: Removal,
-        replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]],
-        dense: Architecture,
+        self, operation: Removal | Dropping, replaced: Replaced, dense: Architecture, names: Names | None = None
     ) -> None:
-        self.removal = removal
+        self.operation: Operation = operation
         self.replaced = dict(replaced)
         self.dense = dense
+        self.names = dict(names or {})
+        self._kept: Mapping[str, Kept] = operation.kept if isinstance(operation, Removal) else {}
+
+    def renamed(self, names: Collection[str]) -> frozenset[str]:
+        """The names, after the cut, of parameters that are still there."""
+        after = (self.names.get(name, name) for name in names)
+        return frozenset(name for name in after if name is not None)
 
     def __getitem__(self, name: str) -> Kept:
-        return self.removal.kept[name]
+        return self._kept[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.removal.kept)
+        return iter(self._kept)
 
     def __len__(self) -> int:
-        return len(self.removal.kept)
+        return len(self._kept)
 
 
 def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) -> CutPlan:
@@ -73,6 +83,8 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
     """
     groups = layout.groups if isinstance(layout, Trace) else layout
     check_masks(groups, masks)
+    if any(groups[name].kind == "depth" for name in masks):
+        return _cut_blocks(model, groups, masks)
     known, before = recall(model), Moment.of(model)
     gone = removed_positions(groups, masks)
     sizes = new_sizes(model, groups, gone)
@@ -82,12 +94,44 @@ def cut_(model: nn.Module, layout: Layout | Trace, masks: Mapping[str, Tensor]) 
         setattr(owner, attribute, size)
     if kept:
         units = {name: (int(mask.sum()), groups[name].size) for name, mask in masks.items()}
-        plan.removal = Removal(kept, before.settings(model), units, _zeroed(groups, masks, kept))
-        record_(model, before, plan.removal)
+        plan.operation = Removal(kept, before.settings(model), units, _zeroed(groups, masks, kept))
+        record_(model, before, plan.operation)
     if known is not None and all(groups[n] is known.trace.groups.get(n) for n in masks):
         # The next round need not trace again.
         remember(model, slice_trace(known.trace, masks, kept), known.signature, known.example)
     return plan
+
+
+def _cut_blocks(model: nn.Module, layout: Layout, masks: Mapping[str, Tensor]) -> CutPlan:
+    """The same for units that are modules."""
+    if any(layout[name].kind != "depth" for name in masks):
+        raise invalid("cut_(masks=)", "of blocks alone, or of channels alone", list(masks), "Cut one after the other.")
+    known, before, gone = recall(model, kind="depth"), Moment.of(model), gone_blocks(layout, masks)
+    units = {name: (int(mask.sum()), layout[name].size) for name, mask in masks.items()}
+    plan = leave_out_(model, Dropping(gone, units))
+    if gone:
+        record_(model, before, plan.operation)
+    if known is not None:
+        remember(model, shorten_trace(known.trace, gone), known.signature, known.example, kind="depth")
+    return plan
+
+
+def leave_out_(model: nn.Module, dropping: Dropping) -> CutPlan:
+    """Take blocks out of a model in place; nothing is recorded.
+
+    Raises:
+        PruningError: it does not have them; nothing was changed.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 1))
+        >>> leave_out_(model, Dropping(("1",))).names["2.bias"], len(model)
+        ('1.bias', 2)
+    """
+    dense = Architecture.of(model)
+    dropped = drop_(model, dropping.modules)
+    replaced: Replaced = dict.fromkeys(dropped.params)
+    _tell(model, replaced, moved=True)
+    return CutPlan(dropping, replaced, dense, dropped.names)
 
 
 def keep_(model: nn.Module, kept: Mapping[str, Kept]) -> CutPlan:
@@ -108,7 +152,7 @@ def keep_(model: nn.Module, kept: Mapping[str, Kept]) -> CutPlan:
     for module in model.modules():
         if swap_(module, new):
             fix_attributes(module)
-    replaced: dict[nn.Parameter, tuple[nn.Parameter, Kept]] = {}
+    replaced: dict[nn.Parameter, tuple[nn.Parameter, Kept] | None] = {}
     for name, axes in kept.items():
         old, successor = tensors[name], new[id(tensors[name])]
         if isinstance(old, nn.Parameter) and isinstance(successor, nn.Parameter):
@@ -204,10 +248,18 @@ def swap_(module: nn.Module, new: Mapping[int, Tensor]) -> bool:
     return found
 
 
-def _tell(model: nn.Module, replaced: Mapping[nn.Parameter, tuple[nn.Parameter, Kept]]) -> None:
-    """Things that modules carry and that hold parameters (masks that keep zeros) may follow a cut as well."""
+def _tell(model: nn.Module, replaced: Replaced, *, moved: bool = False) -> None:
+    """Things that modules carry and that hold parameters (masks that keep zeros) may follow a cut as well.
+
+    Args:
+        model: After the cut.
+        replaced: What they are told by ``follow_cut``.
+        moved: Whether parameters have other names now; they are told first, by ``follow_names``.
+    """
     for module in model.modules():
         for carried in list(module.__dict__.values()):
-            follow = getattr(carried, "follow_cut", None)
+            rename, follow = getattr(carried, "follow_names", None), getattr(carried, "follow_cut", None)
+            if moved and callable(rename):
+                rename({param: name for name, param in module.named_parameters()})
             if callable(follow):
                 follow(replaced)

@@ -45,7 +45,7 @@ def decide(model: nn.Module, found: Trace, masks: Mapping[str, Tensor]) -> Decis
         PruningError: a mask leaves nothing of a layer, or was made for units that the model does not have.
     """
     params = dict(model.named_parameters())
-    _same_model(params, masks)
+    same_model(params, masks)
     names = canonical(model)
     layout = channels_of("remove(masks=)", getattr(masks, "layout", None) or {})
     units: dict[str, Tensor] = {}
@@ -60,7 +60,8 @@ def decide(model: nn.Module, found: Trace, masks: Mapping[str, Tensor]) -> Decis
     return _with_weights(found, units, weights)
 
 
-def _same_model(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+def same_model(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    """Raise where masks carry the fingerprint of another model."""
     expected, actual = getattr(masks, "fingerprint", None), fingerprint(params)
     if expected is not None and expected != actual:
         raise invalid(

@@ -17,7 +17,9 @@ from flowprune.core.errors import invalid
 from flowprune.core.units import Layout
 from flowprune.structure.cost import batch_size, file_bytes
 from flowprune.structure.cut import cut_
+from flowprune.structure.depth.drop import gone_blocks
 from flowprune.structure.example import Example
+from flowprune.structure.history import Dropping
 from flowprune.structure.slicing import check_masks, removed_positions, tensors_of
 from flowprune.structure.twin import duplicate, random_state_kept
 
@@ -68,12 +70,14 @@ class Forecast:
 
     def parameters(self, masks: Mapping[str, Tensor]) -> int:
         """Entries of all parameters, tied ones once."""
-        new = self.shapes(masks)
-        return sum(math.prod(new.get(name, param.shape)) for name, param in self._model.named_parameters())
+        new, name_after = self.shapes(masks), Dropping(gone_blocks(self._layout, masks)).name_after
+        left = ((name, param) for name, param in self._model.named_parameters() if name_after(name) is not None)
+        return sum(math.prod(new.get(name, param.shape)) for name, param in left)
 
     def bytes(self, masks: Mapping[str, Tensor]) -> int:
         """Of the state dictionary as a safetensors file."""
-        return file_bytes(self._model, shapes=self.shapes(masks))
+        new, gone = self.shapes(masks), Dropping(gone_blocks(self._layout, masks))
+        return file_bytes(self._model, shapes=new, name_after=gone.name_after)
 
     def multiply_adds(self, masks: Mapping[str, Tensor]) -> int:
         """Per example, by the formula: each weight's entries times how often the dense model uses it.

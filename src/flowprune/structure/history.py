@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from flowprune.core.errors import PruningError
 from flowprune.structure.architecture import Architecture
+from flowprune.structure.depth.names import moved
 from flowprune.structure.settings import Setting, changed, stated
 
 HISTORY = "_flowprune_history"
@@ -44,6 +45,30 @@ class Removal:
     settings: tuple[Setting, ...] = ()
     units: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     zeroed: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+
+
+@dataclass(frozen=True, eq=False)
+class Dropping:
+    """Whole modules were taken out of their containers, and what counts or numbers them followed.
+
+    Attributes:
+        modules: Their paths; later children of their containers have moved up.
+        units: For each group, how many of its blocks were kept, of how many.
+    """
+
+    kind: ClassVar[str] = "drop"
+    modules: tuple[str, ...]
+    units: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+
+    def name_after(self, name: str) -> str | None:
+        """The name that a module or tensor has afterwards; None where it is gone.
+
+        Example:
+            >>> dropping = Dropping(("layers.1",))
+            >>> dropping.name_after("layers.2.weight"), dropping.name_after("layers.1.weight")
+            ('layers.1.weight', None)
+        """
+        return None if any(f"{name}.".startswith(f"{path}.") for path in self.modules) else moved(name, self.modules)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +138,27 @@ def history_of(model: nn.Module) -> History:
             f"A model must be cut as a whole or in parts that do not overlap; this one was cut at {sorted(found)}. "
             "Save, load and replay one of them."
         )
-    now = Architecture.of(model)
     parts = {f"{name}.": history for name, history in found.items()}
-    shapes = {key: shape for prefix, part in parts.items() for key, shape in part.dense.under(prefix).tensors.items()}
-    dense = Architecture(
-        {name: shapes.get(name, shape) for name, shape in now.parameters.items()},
-        {name: shapes.get(name, shape) for name, shape in now.buffers.items()},
-        now.ties,
-    )
+    dense = Architecture.of(model)
+    for prefix, part in parts.items():
+        dense = _with_part(dense, prefix, part)
     return History(dense, tuple(_under(prefix, op) for prefix, part in parts.items() for op in part.operations))
+
+
+def _with_part(now: Architecture, prefix: str, part: History) -> Architecture:
+    """A whole of which one part is as it was before anything was done to it."""
+    dense = part.dense.under(prefix)
+    if not any(isinstance(operation, Dropping) for operation in part.operations):
+        return Architecture(
+            {name: dense.tensors.get(name, shape) for name, shape in now.parameters.items()},
+            {name: dense.tensors.get(name, shape) for name, shape in now.buffers.items()},
+            now.ties,
+        )
+    return Architecture(  # names are others too
+        {**{n: shape for n, shape in now.parameters.items() if not n.startswith(prefix)}, **dense.parameters},
+        {**{n: shape for n, shape in now.buffers.items() if not n.startswith(prefix)}, **dense.buffers},
+        {**{n: first for n, first in now.ties.items() if not n.startswith(prefix)}, **dense.ties},
+    )
 
 
 def _under(prefix: str, operation: Operation) -> Operation:
@@ -134,6 +171,9 @@ def _under(prefix: str, operation: Operation) -> Operation:
         return Removal(kept, settings, units, {prefix + name: axes for name, axes in operation.zeroed.items()})
     if isinstance(operation, Zeroing):
         return Zeroing(tuple((prefix + name, axis, positions) for name, axis, positions in operation.slices))
+    if isinstance(operation, Dropping):
+        units = {prefix + name: count for name, count in operation.units.items()}
+        return Dropping(tuple(prefix + path for path in operation.modules), units)
     raise PruningError(
         f"A part of a model was changed by {operation.kind!r}, which is known of whole models alone. "
         "Do it to the model itself."

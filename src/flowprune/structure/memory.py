@@ -44,21 +44,25 @@ class Remembered:
     trace: Trace
 
 
-_TRACES: WeakKeyDictionary[nn.Module, Remembered] = WeakKeyDictionary()
+_TRACES: dict[str, WeakKeyDictionary[nn.Module, Remembered]] = {
+    "channels": WeakKeyDictionary(),
+    "depth": WeakKeyDictionary(),
+}
+"""By the kind of their units."""
 
 
-def remember(model: nn.Module, found: Trace, signature: str, example: Example) -> None:
+def remember(model: nn.Module, found: Trace, signature: str, example: Example, *, kind: str = "channels") -> None:
     """Keep a trace of a model as it is now; its earlier one is forgotten."""
-    _TRACES[model] = Remembered(_key(model), signature, example, found)
+    _TRACES[kind][model] = Remembered(_key(model), signature, example, found)
 
 
-def recall(model: nn.Module, signature: str | None = None) -> Remembered | None:
+def recall(model: nn.Module, signature: str | None = None, *, kind: str = "channels") -> Remembered | None:
     """The last trace of this very model, if its modules, settings and shapes, and the inputs' shapes, are the same.
 
     The code that runs may still be another (a function that the forward calls by name): what rests on a recalled
     trace is verified on example inputs.
     """
-    entry = _TRACES.get(model)
+    entry = _TRACES[kind].get(model)
     if entry is None or signature not in (None, entry.signature) or entry.key != _key(model):
         return None
     return entry

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import PruningError, invalid
+from flowprune.core.groups import channels_of
+from flowprune.core.units import Layout
 from flowprune.structure.cut import cut_, own_
-from flowprune.structure.decision import Slices, decide
+from flowprune.structure.decision import Slices, decide, same_model
 from flowprune.structure.example import Example
 from flowprune.structure.history import Moment, Zeroing, record_
 from flowprune.structure.masked import zero_
@@ -30,6 +32,9 @@ def remove(
     time_limit: float = TIME_LIMIT,
 ) -> nn.Module:
     """A smaller copy of a model without its masked channels: same class, same module names; the model is untouched.
+
+    Masks of :class:`~flowprune.structure.depth.Depth` take whole blocks out, and the later ones of their containers
+    move up.
 
     The copy computes what the masked model computes, up to rounding, in evaluation and in training mode; by default
     that is tried on the example inputs before anything is returned. What the engine cannot prove stays whole, see
@@ -59,7 +64,11 @@ def remove(
         >>> small[0].weight.shape, small[2].weight.shape, model[0].weight.shape
         (torch.Size([2, 2]), torch.Size([1, 2]), torch.Size([3, 2]))
     """
-    found, inputs = _found(require_model("remove", model), example_inputs, time_limit)
+    require_model("remove", model)
+    layout = channels_of("remove(masks=)", getattr(masks, "layout", None) or {})
+    if any(name in layout and layout[name].kind == "depth" for name in masks):
+        return _without_blocks(model, layout, masks, example_inputs, verify=verify)
+    found, inputs = _found(model, example_inputs, time_limit)
     decision = decide(model, found, masks)
     check_masks(found.groups, decision.units)
     small = sharing(model, "remove")
@@ -72,6 +81,24 @@ def remove(
     cut_(small, found, decision.units)
     if verify:
         compared(whole, small, found.groups, decision.units, Example.of(inputs))
+    own_(small, model)
+    return small
+
+
+def _without_blocks(
+    model: nn.Module, layout: Layout, masks: Mapping[str, Tensor], example_inputs: object, *, verify: bool
+) -> nn.Module:
+    """The same for units that are modules: the layout says all, so that nothing is traced."""
+    same_model(dict(model.named_parameters()), masks)
+    known = recall(model, kind="depth")
+    inputs = known.example if example_inputs is None and known is not None else example_inputs
+    if verify and inputs is None:
+        rule = "what the model is called with, unless Depth(...) has just tried this model"
+        raise invalid("remove(example_inputs=)", rule, None, "Pass two examples of the model's input.")
+    small = sharing(model, "remove")
+    cut_(small, layout, masks)
+    if verify:
+        compared(model, small, layout, masks, Example.of(inputs))
     own_(small, model)
     return small
 

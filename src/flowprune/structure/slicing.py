@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid, unknown
 from flowprune.core.units import Layout, Member, UnitGroup
+from flowprune.structure.depth.drop import gone_blocks
+from flowprune.structure.depth.names import moved, renamed, subset
 from flowprune.structure.ledger import Owned
 from flowprune.structure.records import Trace
 
@@ -24,7 +26,7 @@ def check_masks(layout: Layout, masks: Mapping[str, Tensor]) -> None:
 
     Raises:
         ValueError: its name, type or length is wrong, or it cuts units that cannot be removed.
-        PruningError: it empties its group.
+        PruningError: it empties its group, and nothing would stay in its place.
     """
     for name, mask in masks.items():
         if name not in layout:
@@ -32,7 +34,7 @@ def check_masks(layout: Layout, masks: Mapping[str, Tensor]) -> None:
         if mask.dtype != torch.bool or mask.shape != (layout[name].size,):
             got = f"{mask.dtype} of shape {tuple(mask.shape)}"
             raise invalid(f"cut_(masks=): mask of {name!r}", f"boolean of shape ({layout[name].size},)", got)
-        if not bool(mask.any()):
+        if layout[name].least and not bool(mask.any()):
             raise PruningError(
                 f"cut_(masks=) must keep at least one unit of every group; {name!r} loses all {mask.numel()}. "
                 "Keep one, or raise the floor in select(...)."
@@ -56,10 +58,14 @@ def slice_layout(layout: Layout, masks: Mapping[str, Tensor]) -> dict[str, UnitG
         (2, tensor([0, 1]))
     """
     check_masks(layout, masks)
-    removed = removed_positions(layout, masks)
+    removed, gone = removed_positions(layout, masks), gone_blocks(layout, masks)
     result: dict[str, UnitGroup] = {}
     for name, group in layout.items():
         mask = masks[name].cpu() if name in masks else torch.ones(group.size, dtype=torch.bool)
+        if group.kind == "depth":
+            if bool(mask.any()):
+                result[name] = renamed(subset(group, mask), gone)
+            continue
         number = torch.cumsum(mask, 0) - 1
         members = [_renumbered(member, mask, number, removed) for member in group.members]
         kept = tuple(member for member in members if len(member.positions))
@@ -110,6 +116,16 @@ def slice_trace(found: Trace, masks: Mapping[str, Tensor], kept: Mapping[str, Ke
         name: tuple(_owned(item, kept, kept.get(name, ())) for item in items) for name, items in found.owned.items()
     }
     return replace(found, groups=slice_layout(found.groups, masks), owned=owned)
+
+
+def shorten_trace(found: Trace, gone: Collection[str]) -> Trace:
+    """The trace of blocks of a model after some of them, by their paths, were taken out."""
+    masks = {name: torch.tensor([path not in gone for path in group.modules]) for name, group in found.groups.items()}
+    refusals = tuple(
+        replace(item, node=moved(item.node, gone), weights=tuple(moved(name, gone) for name in item.weights))
+        for item in found.refusals
+    )
+    return replace(found, groups=slice_layout(found.groups, masks), refusals=refusals)
 
 
 def _owned(item: Owned, kept: Mapping[str, Kept], owner: Kept) -> Owned:

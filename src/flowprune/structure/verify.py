@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +66,7 @@ def _same_tensor(a: Tensor, b: Tensor, tolerance: float | None, *, where: str, n
 def _different(where: str, name: str, how: str) -> PruningError:
     return PruningError(
         f"The smaller model must compute what the masked one computes{where}; {name} differs: {how}. Nothing was "
-        "changed. Leave the layer out with Channels(skip=(...)), and please report the model."
+        "changed. Leave the layer out with skip=(...) of its granularity, and please report the model."
     )
 
 
@@ -96,7 +96,7 @@ def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str) -> bo
     for model in (masked, small):
         model.train(mode == "train")
     try:
-        expected = _run(masked, probe)
+        expected = run_once(masked, probe)
     except Exception as error:
         if mode == "train":
             return False
@@ -105,11 +105,11 @@ def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str) -> bo
             "Pass example_inputs that it is called with."
         ) from error
     try:
-        found = _run(small, probe)
+        found = run_once(small, probe)
     except Exception as error:
         raise PruningError(
             f"The smaller model must run in {mode} mode; it raised {type(error).__name__}: {error}. A size in the "
-            "model's code does not shrink with its channels: leave the layer out with Channels(skip=(...))."
+            "model's code does not shrink with its channels: leave the layer out with skip=(...) of its granularity."
         ) from error
     try:
         same_function(expected, found, where=f" in {mode} mode")
@@ -123,7 +123,7 @@ def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str) -> bo
 def _is_random(model: nn.Module, probe: Example, first: Any) -> bool:
     """Whether a model gives something else under another seed."""
     try:
-        same_function(first, _run(model, probe, seed=1))
+        same_function(first, run_once(model, probe, seed=1))
     except PruningError:
         return True
     return False
@@ -132,11 +132,7 @@ def _is_random(model: nn.Module, probe: Example, first: Any) -> bool:
 def _prepared(masked: nn.Module, small: nn.Module, example: Example) -> tuple[nn.Module, nn.Module, Example]:
     """Two examples, double precision, no dropout: whichever of these the model can do."""
     for model in (masked, small):
-        for module in model.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):
-                module.p = 0.0
-            elif isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
-                module.dropout = 0.0
+        settle_(model)
     masked.eval()
     devices = {tensor.device for tensor in masked.parameters()}
     if len(devices) == 1:  # a model that was traced elsewhere
@@ -147,17 +143,29 @@ def _prepared(masked: nn.Module, small: nn.Module, example: Example) -> tuple[nn
         return masked, small, probe if probe is example or _runs(masked, probe) else example
     size = sum(tensor.numel() for tensor in masked.parameters())
     for few in dict.fromkeys((probe, example)) if size <= EXACT else ():
-        exact = _doubled(masked, few)
+        exact = doubled(masked, few)
         if exact is not None:
             return exact, copy.deepcopy(small).double(), few.map(double)
     return masked, small, probe if probe is example or _runs(masked, probe) else example
 
 
-def _doubled(model: nn.Module, example: Example) -> nn.Module | None:
+def settle_(model: nn.Module) -> None:
+    """Drop nothing at random, and return no cache of keys and values, which has an entry for each layer."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
+            module.dropout = 0.0
+        config = vars(module).get("config")
+        if getattr(config, "use_cache", None) is True:
+            cast("Any", config).use_cache = False
+
+
+def doubled(model: nn.Module, example: Example) -> nn.Module | None:
     """The model in double precision, if it runs so; some devices and some models have single precision only."""
     try:
         exact = copy.deepcopy(model).double()
-        _run(exact, example.map(double))
+        run_once(exact, example.map(double))
     except Exception:
         return None
     return exact
@@ -165,13 +173,13 @@ def _doubled(model: nn.Module, example: Example) -> nn.Module | None:
 
 def _runs(model: nn.Module, example: Example) -> bool:
     try:
-        _run(model, example)
+        run_once(model, example)
     except Exception:
         return False
     return True
 
 
-def _run(model: nn.Module, example: Example, seed: int = 0) -> Any:
+def run_once(model: nn.Module, example: Example, seed: int = 0) -> Any:
     """The output from one seed and from the buffers as they were: a batch norm in training mode moves them."""
     buffers = Buffers(model)
     with random_state_kept(model, seed), torch.inference_mode(False), torch.no_grad():
