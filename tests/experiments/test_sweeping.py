@@ -69,11 +69,12 @@ def alive(process):
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
 from flowprune.experiments.spec import parse
 from flowprune.experiments.sweeping import sweep
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     base = parse({"model": {"name": "mlp"}, "data": {"name": "gaussians"}})
     runs = [base.model_copy(update={"seed": seed}) for seed in (0, 15)]
     tell = lambda event: print(event.kind, event.text, flush=True)
