@@ -67,7 +67,9 @@ def test_scores_are_compared_on_a_device_without_float64():
 
 
 def test_finite_numbers_whose_sum_overflows_are_finite() -> None:
-    require_finite("here", {"w": torch.full((4,), 3e38), "v": torch.full((4,), 60000.0, dtype=torch.float16)})
+    large = {"w": torch.full((4,), 3e38), "v": torch.full((4,), 60000.0, dtype=torch.float16)}
+    assert not any(torch.isfinite(value.sum()) for value in large.values())  # or nothing would be tried here
+    require_finite("here", large)  # raises where it is wrong
     require_finite("here", {"empty": torch.zeros(0), "ints": torch.ones(3, dtype=torch.int64)})
 
 

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import flowprune as fp
 from flowprune.structure import cut_
-from tests.plan.training import OPTIMIZERS, kept_entries, masked_twin, subject, train
+from tests.plan.training import OPTIMIZERS, in_rounds, kept_entries, masked_twin, subject, train
 from tests.structure.comparing import images
 from tests.structure.removable import Separable
 
@@ -114,14 +114,7 @@ def test_an_average_catches_up_with_several_rounds_of_a_pruner():
     model, optimizer, _ = subject()
     ema = averaged(model)
     x = images()
-    pruner = fp.Pruner(
-        model,
-        optimizer,
-        measure="magnitude",
-        granularity=fp.Channels(example_inputs=x),
-        objective=None,
-        schedule=fp.schedules.rounds(3, sparsity=0.6),
-    )
+    pruner = in_rounds(model, optimizer, x)
     shadow = {n: p.detach().clone() for n, p in model.named_parameters()}
     dense = dict(shadow)
     for carried in (True, False, True):

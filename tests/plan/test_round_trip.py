@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 import flowprune as fp
 from flowprune.plan.records import held_masks
 from flowprune.structure import cut_
+from tests.plan.training import in_rounds
 from tests.structure.comparing import drawn, images, outputs, randomised
 from tests.structure.removable import Perceptron, Plain, Residual, Separable, Tied, every
 
@@ -113,14 +114,7 @@ def test_units_are_told():
 def test_a_pruner_after_several_rounds(tmp_path):
     model, x = randomised(Separable).float(), images(count=4).float()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    pruner = fp.Pruner(
-        model,
-        optimizer,
-        measure="magnitude",
-        granularity=fp.Channels(example_inputs=x),
-        objective=None,
-        schedule=fp.schedules.rounds(3, sparsity=0.6),
-    )
+    pruner = in_rounds(model, optimizer, x)
     while not pruner.done:
         model.train()(x).square().mean().backward()
         optimizer.step()

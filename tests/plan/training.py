@@ -57,3 +57,15 @@ def kept_entries(plan, tensors):
                 for axis, positions in axes if name in result else ():
                     result[name] = result[name].index_select(axis, positions)
     return result
+
+
+def in_rounds(model, optimizer, example_inputs):
+    """A pruner that cuts three times, by magnitude."""
+    return fp.Pruner(
+        model,
+        optimizer,
+        measure="magnitude",
+        granularity=fp.Channels(example_inputs=example_inputs),
+        objective=None,
+        schedule=fp.schedules.rounds(3, sparsity=0.6),
+    )
