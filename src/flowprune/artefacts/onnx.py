@@ -68,6 +68,9 @@ def verify_onnx(path: Path | str) -> tuple[str, ...]:
 
     Raises:
         PruningError: the extra ``onnx`` is not installed, or the first check that failed.
+
+    Example:
+        ``fp.verify_onnx("small.onnx")`` gives ``("whole", "hash", "loads", "runs", "finite", "same numbers")``
     """
     require_extra("verify_onnx()", "onnx")
     return verify("verify_onnx", path, "onnx", load=load_onnx)

@@ -70,6 +70,12 @@ def verify_program(path: Path | str) -> tuple[str, ...]:
 
     Raises:
         PruningError: the first check that failed.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     verify_program(export_program(nn.Linear(3, 2), torch.ones(4, 3), f"{folder}/model.pt2").path)
+        ('whole', 'hash', 'loads', 'runs', 'finite', 'same numbers')
     """
     return verify("verify_program", path, "program", load=load_program)
 

@@ -129,7 +129,16 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
 
 
 def release(model: nn.Module) -> nn.Module:
-    """Let masked weights train again; their values stay zero until something moves them."""
+    """Let masked weights train again; their values stay zero until something moves them.
+
+    Args:
+        model: Changed in place; one on which no masks hold is left as it is.
+
+    Example:
+        >>> layer = apply(nn.Linear(2, 1, bias=False), {"weight": torch.tensor([[True, False]])})
+        >>> masks_of(release(layer)), layer.weight[0, 1].item()
+        ({}, 0.0)
+    """
     keeper = model.__dict__.pop(ATTRIBUTE, None)
     if keeper is not None:
         keeper.release()

@@ -11,6 +11,7 @@ from torch import nn
 from torch.fx import Node
 
 from flowprune.core.units import Kind, Layout
+from flowprune.structure.atoms import Ints
 from flowprune.structure.capture import Captured
 from flowprune.structure.grouping import groups
 from flowprune.structure.ledger import Ledger
@@ -81,26 +82,23 @@ def _around(
 ) -> Iterator[list[tuple[nn.Module, Sizes]]]:
     """For each node the modules around it that have candidates, from the innermost."""
     nodes = {Spot(number, node.name): node for number, captured in enumerate(graphs) for node in captured.graph.nodes}
-    places = _places(ledger)
     group = Units.of(ledger, groups(ledger)).group
+    places = _places(ledger, group)
     for spot in spots:
-        mine = {
-            number for dim in ledger.dims[spot] if dim is not None for number in np.unique(group[dim.atoms]).tolist()
-        }
+        here = {k: dim for k, dim in enumerate(ledger.dims[spot]) if dim is not None}
+        mine = {number for dim in here.values() for number in np.unique(group[dim.atoms]).tolist()}
         sizes = {size: place for number in sorted(mine) for size, place in places.get(number, {}).items()}
-        near = {dim.size: (spot, k) for k, dim in enumerate(ledger.dims[spot]) if dim is not None}
+        sizes |= {dim.size: (spot, k) for k, dim in here.items()}
         modules: list[tuple[nn.Module, Sizes]] = []
         for path in reversed(module_paths(nodes[spot])):
-            found = {a: near.get(size, sizes.get(size)) for a, size in _matching(model, path, {**sizes, **near})}
-            known = {attribute: place for attribute, place in found.items() if place is not None}
-            if known:
-                modules.append((model.get_submodule(path), known))
+            found = {attribute: sizes[size] for attribute, size in _matching(model, path, sizes)}
+            if found:
+                modules.append((model.get_submodule(path), found))
         yield modules
 
 
-def _places(ledger: Ledger) -> dict[int, dict[int, tuple[Spot, int]]]:
+def _places(ledger: Ledger, group: Ints) -> dict[int, dict[int, tuple[Spot, int]]]:
     """For each group of units, and each size that its channels have anywhere, the first dimension of that size."""
-    group = Units.of(ledger, groups(ledger)).group
     found: dict[int, dict[int, tuple[Spot, int]]] = {}
     for spot, dims in ledger.dims.items():
         for place, dim in enumerate(dims):
