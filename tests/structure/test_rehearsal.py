@@ -73,9 +73,19 @@ def test_a_wrong_cut_is_refused():
     ids=["in training", "always", "alike for both"],
 )
 def test_a_mode_whose_randomness_tells_the_two_apart_is_not_compared(act, modes):
-    x = torch.randn(2, 4)
+    x = torch.rand(20, 4)
     model = Middle(act)
+    with torch.no_grad():
+        model.a.weight.abs_()
+        model.a.bias.abs_()  # every unit is alive, so that a unit dropped is seen
     assert rehearse(model, layout_of(model, x), KEEP, x) == modes
+
+
+def test_randomness_that_a_second_draw_does_not_show():
+    """The draws of a few dropped units coincide now and then."""
+    x = torch.randn(2, 4)
+    model = Middle(lambda x, training: x.sigmoid() * (1 + (torch.initial_seed() > 1)))
+    assert rehearse(model, layout_of(model, x), KEEP, x) == ()
 
 
 def test_one_value_per_channel_cannot_be_trained_on():
