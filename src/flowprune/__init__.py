@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from flowprune.plan import Plan, carry, carry_state, load, replay, save
     from flowprune.prune import Budget, Cut, Pruner, PruneResult, RoundedWidths, Solution, prune, round_widths, solve
     from flowprune.signals import Signals, gather
-    from flowprune.structure import Channels, CostReport, Depth, cost_report, remove, trace
+    from flowprune.structure import Channels, CostReport, Depth, Heads, cost_report, remove, trace
     from flowprune.train import recalibrate
 
 # Public name -> the module it is an attribute of.
@@ -107,6 +107,7 @@ _HOMES = {
     "Channels": "structure",
     "CostReport": "structure",
     "Depth": "structure",
+    "Heads": "structure",
     "cost_report": "structure",
     "remove": "structure",
     "trace": "structure",
@@ -141,6 +142,7 @@ __all__ = [
     "CostReport",
     "Cut",
     "Depth",
+    "Heads",
     "Index",
     "Masks",
     "Measure",

@@ -14,6 +14,7 @@ from flowprune.signals import Signals
 
 NAMES = {
     "channels": ["channels"],
+    "heads": ["heads"],
     "depth": ["depth"],
     "weights": ["weights"],
     "nm": ["nm:2:4", "nm:1:2"],
@@ -33,11 +34,26 @@ class Residual(nn.Module):
         return x + self.down(torch.relu(self.up(self.norm(x))))
 
 
+class Attention(nn.Module):
+    """Eight heads of four channels over tokens of eight, their queries, keys and values normed over the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.norm, self.out = nn.Linear(8, 96), nn.BatchNorm1d(96), nn.Linear(32, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.qkv(x.flatten(2).mT)
+        q, k, v = self.norm(x.mT).mT.reshape(*x.shape[:2], 3, -1, 4).permute(2, 0, 3, 1, 4)
+        read = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.out(read).mean(1)
+
+
 @functools.cache
 def case_of(name: str) -> tuple[nn.Module, torch.Tensor, Signals]:
     torch.manual_seed(0)
     blocks = [Residual() for _ in range(6)] if name == "depth" else []
-    model = nn.Sequential(
+    attention = nn.Sequential(nn.Conv2d(4, 8, 3), Attention(), nn.ReLU(), nn.Linear(8, 4))
+    model = attention if name == "heads" else nn.Sequential(
         nn.Conv2d(4, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(),
         nn.Linear(72, 16), nn.BatchNorm1d(16), nn.ReLU(), *blocks, nn.Linear(16, 4),
     )  # fmt: skip

@@ -37,7 +37,7 @@ REFUSED = {
     "parts of a written size": (Call(lambda x: torch.cat(x.split(3, 1)[::-1], 1)), "aten.split", "a number"),
     "unequal parts": (Call(lambda x: torch.cat(x.split([2, 4], 1), 1)), "aten.split_with_sizes", "a number"),
     "reversed": (Call(lambda x: x.flip(1)), "aten.flip", "reorders"),
-    "cumulated": (Call(lambda x: x.cumsum(1)), "aten.cumsum", "no rule"),
+    "without a rule": (Call(lambda x: x.remainder(1.5)), "aten.remainder", "no rule"),
     "clamped away from zero": (nn.Hardtanh(0.5, 1.0), "aten.hardtanh", "bounds"),
     "added buffer": (Stateful("buffer", torch.add), "aten.add", "not zeroed"),
     "unregistered tensor": (Stateful("constant", torch.mul), "aten.mul", "cannot shrink"),

@@ -17,6 +17,7 @@ GRANULARITIES: Final[Index[Callable[..., Any]]] = Index(
     "GRANULARITIES",
     {
         "channels": "flowprune.structure.channels:Channels",
+        "heads": "flowprune.structure.heads:Heads",
         "depth": "flowprune.structure.depth:Depth",
         "weights": "flowprune.masks.weights:Weights",
         "nm": "flowprune.masks.n_m:NM",

@@ -5,6 +5,7 @@ from flowprune.structure.cost import Cost, measure_cost
 from flowprune.structure.cut import CutPlan, cut_
 from flowprune.structure.depth import Depth, trace_depth
 from flowprune.structure.forecast import Forecast
+from flowprune.structure.heads import Heads
 from flowprune.structure.latency import Latency, latency
 from flowprune.structure.latency_table import LatencyTable, Widths
 from flowprune.structure.layer_latency import LayerLatencies
@@ -26,6 +27,7 @@ __all__ = [
     "CutPlan",
     "Depth",
     "Forecast",
+    "Heads",
     "Latency",
     "LatencyTable",
     "LayerLatencies",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from torch import nn
 
 from flowprune.core.errors import invalid, unknown
 from flowprune.core.units import Layout, UnitGroup, rows
 from flowprune.signals import Signals
+from flowprune.structure.records import Trace
+from flowprune.structure.skipping import require_patterns, unskipped
 from flowprune.structure.streams import RESIDUAL
 from flowprune.structure.trace import trace
 
@@ -49,8 +50,7 @@ class Channels:
     residual: str = "coupled"
 
     def __post_init__(self) -> None:
-        if isinstance(self.skip, str):
-            raise invalid("Channels(skip=)", "a tuple of patterns", self.skip, f"Write skip=({self.skip!r},).")
+        require_patterns("Channels(skip=)", self.skip)
         if self.residual not in RESIDUAL:
             raise unknown("Channels(residual=)", self.residual, RESIDUAL)
 
@@ -72,18 +72,24 @@ class Channels:
             PruningError: the model cannot be traced.
         """
         model = signals.model
-        groups = _rows(signals) if model is None else self._traced(model, signals)
-        for pattern in self.skip:
-            if not any(fnmatchcase(name, pattern) for name in {*signals.params, *groups}):
-                raise invalid("Channels(skip=)", "patterns of parameter names", pattern, f"There are {list(groups)}.")
-        return {n: g for n, g in groups.items() if not any(fnmatchcase(n, pattern) for pattern in self.skip)}
+        if model is None:
+            groups = _rows(signals)
+        else:
+            inputs = signals.example_inputs if self.example_inputs is None else self.example_inputs
+            groups = RESIDUAL[self.residual](traced("Channels(example_inputs=)", model, inputs))
+        return unskipped("Channels(skip=)", groups, self.skip, signals.params)
 
-    def _traced(self, model: nn.Module, signals: Signals) -> Layout:
-        inputs = self.example_inputs if self.example_inputs is not None else signals.example_inputs
-        if inputs is None:
-            rule = "what the model is called with"
-            raise invalid("Channels(example_inputs=)", rule, None, "Pass two examples of the model's input.")
-        return RESIDUAL[self.residual](trace(model, inputs))
+
+def traced(where: str, model: nn.Module, example_inputs: object) -> Trace:
+    """The trace of a model on what it is called with.
+
+    Raises:
+        ValueError: no example inputs.
+        PruningError: the model cannot be traced.
+    """
+    if example_inputs is None:
+        raise invalid(where, "what the model is called with", None, "Pass two examples of the model's input.")
+    return trace(model, example_inputs)
 
 
 def _rows(signals: Signals) -> dict[str, UnitGroup]:

@@ -16,6 +16,7 @@ from flowprune.signals import Signals
 from flowprune.structure.depth.names import subset
 from flowprune.structure.depth.trace import trace_depth
 from flowprune.structure.records import Trace
+from flowprune.structure.skipping import require_patterns
 
 Skipped = WeakKeyDictionary[nn.Module, "WeakSet[nn.Module]"]
 
@@ -52,8 +53,7 @@ class Depth:
     _skipped: Skipped = field(default_factory=WeakKeyDictionary, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.skip, str):
-            raise invalid("Depth(skip=)", "a tuple of patterns", self.skip, f"Write skip=({self.skip!r},).")
+        require_patterns("Depth(skip=)", self.skip)
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class Depth:
         if model is None:
             rule = "given signals of a model, whose blocks are tried"
             raise invalid("Depth().layout(signals=)", rule, signals, "Gather them with fp.gather(model, ...).")
-        inputs = self.example_inputs if self.example_inputs is not None else signals.example_inputs
+        inputs = signals.example_inputs if self.example_inputs is None else self.example_inputs
         if inputs is None:
             rule = "what the model is called with"
             raise invalid("Depth(example_inputs=)", rule, None, "Pass two examples of the model's input.")

@@ -12,6 +12,7 @@ from flowprune.structure.atoms import Ints
 from flowprune.structure.call import Call
 from flowprune.structure.ledger import Ledger, Unexplained
 from flowprune.structure.rules.attention import product_of_two
+from flowprune.structure.rules.elementwise import aligned, meet
 from flowprune.structure.value import Dim, Leaf, Maker, Value
 
 BIASED = "its bias is added along a dimension that shrinks"
@@ -74,6 +75,13 @@ def matrix_product(ledger: Ledger, call: Call) -> Value:
     if _addend(call) is not None:
         raise Unexplained("its weight is computed, not a parameter")
     return product_of_two(ledger, call, {"left": left, "right": right})
+
+
+def added_product(ledger: Ledger, call: Call) -> Value:
+    """Baddbmm: a tensor plus the products of two batches of matrices."""
+    product = product_of_two(ledger, call, {"left": "batch1", "right": "batch2"})
+    columns = aligned([call["self"], product], len(call.shape))
+    return Value(call.shape, tuple(meet(ledger, call, column) for column in columns))
 
 
 def _product(ledger: Ledger, call: Call, x: Value, weight: Value, *, read: int, made: int) -> Value:

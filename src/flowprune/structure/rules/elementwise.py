@@ -109,6 +109,29 @@ def extreme_of_two(ledger: Ledger, call: Call) -> Value:
     return _paired(ledger, call, call["self"], call["other"], product=False)
 
 
+def copied(ledger: Ledger, call: Call) -> Value:
+    """Copy: the second tensor in the place of the first."""
+    return _paired(ledger, call, call["self"], call["src"], product=False)
+
+
+def interpolated(ledger: Ledger, call: Call) -> Value:
+    """Lerp: a + w·(b - a), zero where a and b are."""
+    ends, weight = _paired(ledger, call, call["self"], call["end"], product=False), call["weight"]
+    return _paired(ledger, call, ends, weight, product=True) if isinstance(weight, Value) else ends
+
+
+def added_product(ledger: Ledger, call: Call) -> Value:
+    """Addcmul: a + v·b·c."""
+    product_of_two = _paired(ledger, call, call["tensor1"], call["tensor2"], product=True)
+    return _paired(ledger, call, call["self"], product_of_two, product=False)
+
+
+def filled_like(ledger: Ledger, call: Call) -> Value:
+    """full_like, randn_like, ...: another content in the same sizes."""
+    del ledger
+    return _broken(call, "it fills in numbers")
+
+
 def compared(ledger: Ledger, call: Call) -> Value:
     """eq, lt, logical_and, ...: true or false, for a cut channel as for any other."""
     left, right = call["self"], call.get("other")
@@ -124,7 +147,7 @@ def chosen(ledger: Ledger, call: Call) -> Value:
     condition, *parts = (call.get(name) for name in names)
     values = [part if isinstance(part, Value) else Value((), ()) for part in parts]
     filled = any(part.shape == () if isinstance(part, Value) else part != 0 for part in parts)
-    columns = _aligned([*values, condition], len(call.shape))
+    columns = aligned([*values, condition], len(call.shape))
     dims: list[Dim | None] = []
     for column in columns:
         *pair, mask = column
@@ -139,11 +162,12 @@ def chosen(ledger: Ledger, call: Call) -> Value:
 def _paired(ledger: Ledger, call: Call, left: Value, right: Value, *, product: bool) -> Value:
     """Two tensors, broadcast against each other; paired dimensions become one."""
     values = [_operand(ledger, call, one, other, product=product) for one, other in ((left, right), (right, left))]
-    dims = [meet(ledger, call, aligned, product=product) for aligned in _aligned(values, len(call.shape))]
+    shape = np.broadcast_shapes(left.shape, right.shape)
+    dims = [meet(ledger, call, column, product=product) for column in aligned(values, len(shape))]
     for value, other in ((left, right), (right, left)):
         if value.leaf is not None:
             _owned(ledger, value, other)
-    return Value(call.shape, tuple(dims))
+    return Value(shape, tuple(dims))
 
 
 def _operand(ledger: Ledger, call: Call, value: Value, other: Value, *, product: bool) -> Value:
@@ -152,7 +176,7 @@ def _operand(ledger: Ledger, call: Call, value: Value, other: Value, *, product:
         return value
     follows = all(dim.follows for dim in other.dims if dim is not None)
     found = ledger.data(call.node, value, "norm" if product else "bias", scored=product and not follows)
-    partners = _aligned([found, other], max(len(found.shape), len(other.shape)))[-len(found.shape) :]
+    partners = aligned([found, other], max(len(found.shape), len(other.shape)))[-len(found.shape) :]
     dims = [
         dim if dim is None or partner is None or partner.size != dim.size else replace(dim, owners=partner.owners)
         for (dim, _), (partner, _) in partners[: len(found.shape)]
@@ -160,7 +184,7 @@ def _operand(ledger: Ledger, call: Call, value: Value, other: Value, *, product:
     return Value(found.shape, tuple(dims))
 
 
-def _aligned(values: Sequence[Value], ndim: int) -> list[list[tuple[Dim | None, int]]]:
+def aligned(values: Sequence[Value], ndim: int) -> list[list[tuple[Dim | None, int]]]:
     """For each dimension of the result, what each operand brings: its dimension and size (1: it is spread)."""
     padded = [
         [(None, 1)] * (ndim - len(value.shape)) + list(zip(value.dims, value.shape, strict=True)) for value in values

@@ -13,13 +13,17 @@ from flowprune.structure.rules.elementwise import meet
 from flowprune.structure.value import Dim, Maker, Value
 
 PLACE = "it takes channels by their place"
+STACKED = {"aten.hstack": 1, "aten.column_stack": 1, "aten.vstack": 0, "aten.row_stack": 0, "aten.dstack": 2}
+"""The axis of operations that join along one and the same."""
 
 
 def concatenate(ledger: Ledger, call: Call) -> Value:
-    """cat: along the axis the parts follow each other, elsewhere they are one."""
+    """cat, hstack, vstack, dstack: along the axis the parts follow each other, elsewhere they are one."""
     parts: list[Value] = [value for value in call["tensors"] if value.shape != (0,)]
     ndim = len(call.shape)
-    axis = int(call["dim"]) % ndim
+    axis = int(call["dim"] if "dim" in call.arguments else STACKED[call.op]) % ndim
+    if any(len(part.shape) != ndim for part in parts):
+        raise Unexplained("it adds dimensions to what it joins")
     dims = [meet(ledger, call, [(p.dims[i], call.shape[i]) for p in parts]) for i in range(ndim) if i != axis]
     dims.insert(axis, _chained(ledger, [(p.dims[axis], p.shape[axis]) for p in parts]))
     return Value(call.shape, tuple(dims))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from flowprune.structure.call import Call
 from flowprune.structure.ledger import Ledger, Unexplained
 from flowprune.structure.lessons import Split
 from flowprune.structure.rules.pooling import axes
-from flowprune.structure.value import Dim, Value
+from flowprune.structure.value import Dim, Value, fixed
 
 
 def same(ledger: Ledger, call: Call) -> Value:
@@ -21,18 +22,28 @@ def same(ledger: Ledger, call: Call) -> Value:
 
 
 def permute(ledger: Ledger, call: Call) -> Value:
-    """permute, transpose, t, movedim of two axes."""
+    """permute, transpose, t, mT, swapaxes, movedim."""
     del ledger
     x = call.first
     ndim = len(x.shape)
-    if call.get("dims") is not None:
-        order = list(axes(call["dims"], ndim))
-    else:
-        order = list(range(ndim))
-        a, b = (call["dim0"] % ndim, call["dim1"] % ndim) if "dim0" in call.arguments else (0, ndim - 1)
-        order[a], order[b] = order[b], order[a]
+    order = _order(call, ndim)
     leaf = None if x.leaf is None else replace(x.leaf, axes=tuple(x.leaf.axes[i] for i in order))
     return Value(call.shape, tuple(x.dims[i] for i in order), leaf)
+
+
+def _order(call: Call, ndim: int) -> list[int]:
+    """Which axis of the operand each axis of the result is."""
+    if call.get("dims") is not None:
+        return list(axes(call["dims"], ndim))
+    if "source" in call.arguments:
+        places = dict(zip(axes(call["destination"], ndim), axes(call["source"], ndim), strict=True))
+        others = iter(i for i in range(ndim) if i not in places.values())
+        return [places[i] if i in places else next(others) for i in range(ndim)]
+    pair = [call[name] % ndim for name in ("dim0", "dim1", "axis0", "axis1") if name in call.arguments]
+    a, b = pair or ((ndim - 2, ndim - 1) if call.op in ("aten.mT", "aten.adjoint") else (0, ndim - 1))
+    order = list(range(ndim))
+    order[a], order[b] = order[b], order[a]
+    return order
 
 
 def reshape(ledger: Ledger, call: Call) -> Value:
@@ -139,28 +150,43 @@ def expand(ledger: Ledger, call: Call) -> Value:
         if dim is not None and dim.size != call.shape[i]:
             ledger.freeze(dim.atoms)
             dims[i] = None
+    as_wide: Value | None = call.get("other")
+    if as_wide is not None:
+        reason = "it spreads one value over all channels"
+        spread = [i for i, size in enumerate(x.shape, new) if size != call.shape[i]]
+        for i in spread:
+            other = as_wide.dims[i]
+            dims[i] = None if other is None else other.broken(call.node, reason)
     for i, size in enumerate(call.get("size") or ()):
         if size != -1:
             ledger.suspect(call.node, dims[i])
     return Value(call.shape, tuple(dims))
 
 
-def flip(ledger: Ledger, call: Call) -> Value:
-    """Flip and roll, over dimensions that do not shrink."""
-    del ledger
-    x = call.first
-    if any(x.dims[i] is not None for i in axes(call["dims"], len(x.dims))):
-        raise Unexplained("it reorders channels")
-    return Value(call.shape, x.dims)
+def new(ledger: Ledger, call: Call) -> Value:
+    """new_zeros, new_full, ...: a tensor of sizes that are numbers; a cut is tried to see whether they stay."""
+    for dim in call.first.dims:
+        ledger.suspect(call.node, dim)
+    return fixed(call.shape)
 
 
 def pixel_shuffle(ledger: Ledger, call: Call) -> Value:
     """(C·r², H, W) to (C, H·r, W·r): r² consecutive channels are one unit."""
-    x, channel = call.first, len(call.first.shape) - 3
-    dim, factor = x.dims[channel], int(call["upscale_factor"]) ** 2
+    return _gathered(ledger, call, len(call.first.shape) - 3, int(call["upscale_factor"]) ** 2)
+
+
+def columns_to_image(ledger: Ledger, call: Call) -> Value:
+    """col2im, fold: (C·k, places) to (C, H, W): the k consecutive columns of a channel are one unit."""
+    return _gathered(ledger, call, len(call.first.shape) - 2, math.prod(call["kernel_size"]))
+
+
+def _gathered(ledger: Ledger, call: Call, channel: int, factor: int) -> Value:
+    """Consecutive channels become one, and space."""
+    x = call.first
+    dim = x.dims[channel]
     if any(other is not None for i, other in enumerate(x.dims) if i != channel):
         raise Unexplained("it moves a dimension that shrinks into space")
-    dims: list[Dim | None] = [None] * len(x.dims)
+    dims: list[Dim | None] = [None] * len(call.shape)
     if dim is not None:
         parts = dim.atoms.reshape(-1, factor)
         ledger.atoms.unify(parts, np.broadcast_to(parts[:, :1], parts.shape))
@@ -171,15 +197,27 @@ def pixel_shuffle(ledger: Ledger, call: Call) -> Value:
 def pixel_unshuffle(ledger: Ledger, call: Call) -> Value:
     """(C, H·r, W·r) to (C·r², H, W): every channel becomes r² consecutive ones."""
     del ledger
+    return _scattered(call, int(call["downscale_factor"]) ** 2)
+
+
+def image_to_columns(ledger: Ledger, call: Call) -> Value:
+    """im2col, unfold: (C, H, W) to (C·k, places): every channel becomes k consecutive columns."""
+    del ledger
+    return _scattered(call, math.prod(call["kernel_size"]))
+
+
+def _scattered(call: Call, factor: int) -> Value:
+    """A channel and its space become consecutive channels."""
     x, channel = call.first, len(call.first.shape) - 3
     if any(other is not None for i, other in enumerate(x.dims) if i != channel):
         raise Unexplained("it moves a dimension that shrinks into channels")
-    return Value(call.shape, _repeated(x.dims, channel, int(call["downscale_factor"]) ** 2))
+    return Value(call.shape, _repeated(x.dims, channel, factor)[: len(call.shape)])
 
 
 def repeat(ledger: Ledger, call: Call) -> Value:
-    """Repeat: the whole dimension again and again."""
-    x, times = call.first, [int(n) for n in call["repeats"]]
+    """Repeat and tile: the whole dimension again and again."""
+    x, times = call.first, [int(n) for n in call["dims" if call.op == "aten.tile" else "repeats"]]
+    times = [1] * (len(x.shape) - len(times)) + times
     dims: list[Dim | None] = [None] * (len(times) - len(x.dims))
     for dim, count in zip(x.dims, times[len(dims) :], strict=True):
         dims.append(None if dim is None else dim.take(np.tile(np.arange(dim.size), count)))

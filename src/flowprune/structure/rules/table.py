@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from flowprune.structure.call import Call
 from flowprune.structure.ledger import Ledger
-from flowprune.structure.rules import attention, contraction, elementwise, join, lookup, norm, pooling, shape
+from flowprune.structure.rules import attention, contraction, elementwise, join, lookup, norm, ordering, pooling, shape
 from flowprune.structure.value import Value
 
 Rule: TypeAlias = Callable[[Ledger, Call], Value | list[Value]]
@@ -64,6 +64,21 @@ KEEP_ZERO = [
     "dropout",
     "feature_dropout",
     "zeros_like",
+    "absolute",
+    "negative",
+    "positive",
+    "sgn",
+    "frac",
+    "fix",
+    "arcsin",
+    "arctan",
+    "arcsinh",
+    "atanh",
+    "arctanh",
+    "erfinv",
+    "deg2rad",
+    "rad2deg",
+    "cumprod",
 ]
 BREAK_ZERO = [
     "sigmoid",
@@ -76,7 +91,14 @@ BREAK_ZERO = [
     "alpha_dropout",
     "feature_alpha_dropout",
     "ones_like",
+    "sinc",
+    "exp2",
+    "erfc",
+    "acos",
+    "arccos",
 ]
+NEW = ["new_zeros", "new_ones", "new_full", "new_empty"]
+FILLED_LIKE = ["full_like", "rand_like", "randn_like", "randint_like", "empty_like"]
 UNTOUCHED = [
     "contiguous",
     "clone",
@@ -90,6 +112,8 @@ UNTOUCHED = [
     "half",
     "lift_fresh",
     "lift_fresh_copy",
+    "cpu",
+    "type",
 ]
 RESHAPE = [
     "view",
@@ -104,15 +128,18 @@ RESHAPE = [
     "_reshape_alias",
     "ravel",
 ]
+TRANSPOSED = ["permute", "transpose", "t", "numpy_T", "mT", "adjoint", "swapaxes", "swapdims", "movedim", "moveaxis"]
 INVERSE = ["rsqrt", "reciprocal", "log", "log2", "log10"]
 COMPARED = ["eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not", "__and", "__or", "isnan"]
 EXTREME = ["max", "min", "amax", "amin", "var", "std", "var_mean", "std_mean", "median", "prod", "argmax", "argmin"]
-OVER_LAST = {
-    1: "max_pool1d avg_pool1d adaptive_avg_pool1d upsample_nearest1d upsample_linear1d _upsample_nearest_exact1d",
-    2: "max_pool2d avg_pool2d adaptive_avg_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
+RESIZED = {
+    1: "upsample_nearest1d upsample_linear1d _upsample_nearest_exact1d",
+    2: "upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
     "_upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
-    3: "max_pool3d avg_pool3d adaptive_avg_pool3d upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact3d",
+    3: "upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact3d",
 }
+POOLED = ["max_pool{}d", "max_pool{}d_with_indices", "avg_pool{}d", "adaptive_avg_pool{}d", "adaptive_max_pool{}d"]
+JOINED = ["cat", "concat", "concatenate", "hstack", "column_stack", "vstack", "row_stack", "dstack"]
 
 
 def rules() -> Mapping[str, Row]:
@@ -120,8 +147,9 @@ def rules() -> Mapping[str, Row]:
     table: dict[str, Row] = {}
     for names, row in _families():
         table.update((f"aten.{name}", row) for name in names)
-    for count, names in OVER_LAST.items():
-        table.update((f"aten.{name}", Row(pooling.over_last(count))) for name in names.split())
+    for count, names in RESIZED.items():
+        over = [*names.split(), *(name.format(count) for name in POOLED)]
+        table.update((f"aten.{name}", Row(pooling.over_last(count))) for name in over)
     return table
 
 
@@ -141,33 +169,53 @@ def _families() -> list[tuple[list[str], Row]]:
         (["group_norm"], Row(norm.group_norm, WEIGHT)),
         (KEEP_ZERO, Row(elementwise.keeps_zero)),
         (BREAK_ZERO, Row(elementwise.breaks_zero)),
-        (["clamp", "clamp_min", "clamp_max", "hardtanh"], Row(elementwise.bounded)),
+        (FILLED_LIKE, Row(elementwise.filled_like)),
+        (["clamp", "clip", "clamp_min", "clamp_max", "hardtanh"], Row(elementwise.bounded)),
         (["threshold"], Row(elementwise.threshold)),
         (["pow"], Row(elementwise.power)),
         (INVERSE, Row(elementwise.inverse)),
-        (["maximum", "minimum"], Row(elementwise.extreme_of_two)),
+        (["maximum", "minimum", "fmax", "fmin", "hypot"], Row(elementwise.extreme_of_two)),
+        (["copy"], Row(elementwise.copied)),
+        (["lerp"], Row(elementwise.interpolated)),
+        (["addcmul"], Row(elementwise.added_product)),
+        (["baddbmm"], Row(contraction.added_product)),
         (COMPARED, Row(elementwise.compared)),
         (["where", "masked_fill"], Row(elementwise.chosen)),
         (["prelu"], Row(elementwise.prelu, ("weight",))),
-        (["add", "sub", "rsub"], Row(elementwise.addition, PAIR)),
-        (["mul"], Row(elementwise.product, PAIR)),
-        (["div"], Row(elementwise.quotient, PAIR)),
+        (["add", "sub", "subtract", "rsub"], Row(elementwise.addition, PAIR)),
+        (["mul", "multiply"], Row(elementwise.product, PAIR)),
+        (["div", "divide", "true_divide"], Row(elementwise.quotient, PAIR)),
         (["mean"], Row(pooling.mean)),
         (["sum"], Row(pooling.total)),
+        (["linalg_vector_norm", "norm"], Row(pooling.vector_norm)),
+        (["logsumexp"], Row(pooling.log_sum_exp)),
+        (["cosine_similarity"], Row(pooling.cosine_similarity)),
+        (["grid_sampler"], Row(pooling.sampled)),
+        (["max_unpool2d", "max_unpool3d"], Row(pooling.unpooled)),
         (EXTREME, Row(pooling.extreme)),
         (["softmax", "log_softmax", "_softmax", "_log_softmax"], Row(pooling.softmax)),
         (UNTOUCHED, Row(shape.same, ("self",))),
-        (["permute", "transpose", "t", "numpy_T", "swapaxes"], Row(shape.permute, ("self",))),
+        (TRANSPOSED, Row(shape.permute, ("self",))),
         (RESHAPE, Row(shape.reshape)),
         (["expand", "expand_as"], Row(shape.expand)),
-        (["flip", "roll"], Row(shape.flip)),
+        (NEW, Row(shape.new)),
+        (["flip", "roll", "rot90"], Row(ordering.turned)),
+        (["sort", "topk", "msort", "cummax", "cummin", "cumsum"], Row(ordering.ordered)),
+        (["triu", "tril"], Row(ordering.triangle)),
+        (["unfold"], Row(ordering.windows)),
+        (["diagonal"], Row(ordering.diagonal)),
+        (["im2col"], Row(shape.image_to_columns)),
+        (["col2im"], Row(shape.columns_to_image)),
         (["pixel_shuffle"], Row(shape.pixel_shuffle)),
         (["pixel_unshuffle"], Row(shape.pixel_unshuffle)),
-        (["repeat"], Row(shape.repeat)),
+        (["repeat", "tile"], Row(shape.repeat)),
         (["repeat_interleave"], Row(shape.repeat_interleave)),
-        (["cat", "concat", "concatenate"], Row(join.concatenate)),
+        (
+            ["cat", "concat", "concatenate", *(name.removeprefix("aten.") for name in join.STACKED)],
+            Row(join.concatenate),
+        ),
         (["stack"], Row(join.stack)),
-        (["chunk", "split", "split_with_sizes", "tensor_split"], Row(join.chunk)),
+        (["chunk", "unsafe_chunk", "split", "unsafe_split", "split_with_sizes", "tensor_split"], Row(join.chunk)),
         (["glu"], Row(join.gated)),
         (["channel_shuffle"], Row(join.channel_shuffle)),
         (["unbind"], Row(join.unbind)),
