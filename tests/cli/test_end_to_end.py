@@ -103,7 +103,7 @@ def test_prune_to_a_pattern_takes_its_sparsity_and_says_what_does_not_fit(tmp_pa
     options = ("prune", "--dataset", "gaussians", "--samples", 64, "--granularity", "nm:2:4", "--out", out)
     with pytest.warns(UserWarning, match=r"'features\.0\.0\.weight' \(1 inputs are no multiple of 4\)"):
         said = call(*options)
-    assert "Verdict: unstructured zeros" in said
+    assert "Verdict: zeros of 2:4 weights" in said
     plan = fp.plan.read_plan(out)
     masks = {name: mask for name, mask in plan.masks.items() if not mask.all()}
     assert all(fp.is_n_m(mask, 2, 4) for mask in masks.values())
@@ -120,7 +120,7 @@ def test_prune_to_a_pattern_takes_its_sparsity_and_says_what_does_not_fit(tmp_pa
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("--granularity", "filters", "--sparsity", 0.5), "Known: blocks, channels, depth, nm, weights"),
+        (("--granularity", "filters", "--sparsity", 0.5), "Known: blocks, channels, depth, heads, nm, weights"),
         (("--granularity", "nm", "--sparsity", 0.5), "--granularity must be written as nm:n:m"),
         (("--granularity", "nm:2:4", "--sparsity", 0.75), "must be of the sparsity 0.5 that nm:2:4 has; got 0.75"),
         (("--granularity", "blocks:4x1"), "prune(sparsity=) must be given"),

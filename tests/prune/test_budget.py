@@ -13,6 +13,7 @@ import flowprune as fp
 from flowprune.masks import apportion, pools, remove_lowest
 from flowprune.prune.nearest import nearest
 from flowprune.structure import Forecast, Latency, cut_, measure_cost
+from flowprune.structure.example import Example
 from tests.prune.networks import batches, convnet, residual, transformer
 
 X = batches(1)[0][0]
@@ -214,6 +215,8 @@ def test_everything_may_stay() -> None:
         ({"channels": True}, "fraction in"),
         ({"flops": float("nan")}, "fraction in"),
         ({"latency_ms": 0}, "milliseconds above 0"),
+        ({"latency_ms": 1, "batch": 0}, r"Budget\(batch=\) must be a size >= 1"),
+        ({"parameters": 0.5, "batch": 8}, "beside latency_ms="),
         ({"parameters": "half"}, "fraction in"),
     ],
 )
@@ -310,7 +313,8 @@ def timed(noise: float = 0.0):
     """A machine whose milliseconds are thousands of parameters."""
 
     def latency(model: nn.Module, inputs: object, **_: object) -> Latency:
-        return Latency(sum(p.numel() for p in model.parameters()) / 1000, noise, len(inputs), 1, 20)
+        batch = len(Example.of(inputs).tensors[0])
+        return Latency(sum(p.numel() for p in model.parameters()) / 1000, noise, batch, 1, 20)
 
     return mock.patch("flowprune.structure.latency_table.latency", side_effect=latency)
 
@@ -325,9 +329,21 @@ def test_milliseconds_are_measured_and_each_width_once() -> None:
     assert clock.call_count <= 14
     assert {call.args[1].shape for call in clock.call_args_list} == {X.shape}  # at the batch that was given
     assert str(found).startswith("asked 1.3 ms, achieved 1.293 ms (miss -0.007 ms")
-    assert found.noise_ms == 0
+    assert (found.noise_ms, found.batch) == (0, len(X))
+    assert str(found).endswith(f"at batch {len(X)}")
     with timed(), pytest.raises(fp.PruningError, match=r"at most 2\.\d+ ms: the model has no more"):
         fp.solve(scores, fp.Budget(latency_ms=100), model, example_inputs=X)
+
+
+def test_milliseconds_at_another_batch() -> None:
+    model = convnet()
+    with timed():
+        found = fp.solve(scored(model), fp.Budget(latency_ms=1.3, batch=9), model, example_inputs=X)
+        units = fp.Channels(example_inputs=X)
+        cut = fp.prune(model, measure="magnitude", budget=fp.Budget(latency_ms=1.3, batch=9), granularity=units)
+    assert found.batch == 9
+    assert str(cut.budget).endswith("at batch 9")
+    assert [each.speed.batch for each in cut.cost.measured] == [9]
 
 
 def test_a_search_ends_in_the_noise() -> None:

@@ -87,3 +87,39 @@ def test_rounds_keep_numbers_and_no_tensors() -> None:
 def test_an_unknown_option_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"given its own arguments \(scope, floor, protect.*min_keep"):
         fp.prune(convnet(), measure="magnitude", sparsity=0.5, min_keep=1)
+
+
+def test_the_cost_is_measured_at_the_batch_sizes_asked_for() -> None:
+    model, x = convnet(), batches(1)[0][0]
+    units = fp.Channels(example_inputs=x)
+    sizes = fp.prune(
+        model, measure="magnitude", sparsity=0.5, granularity=units, batch_sizes=(1, 3), channels_last=True
+    )
+    assert [each.speed.batch for each in sizes.cost.measured] == [1, 3]
+    assert sizes.cost.channels_last
+    few = fp.prune(model, measure="magnitude", sparsity=0.5, granularity=units).cost
+    assert [each.speed.batch for each in few.measured] == [4]
+
+
+def test_inputs_that_all_examples_share_stay_whole() -> None:
+    """Positions have no axis of examples."""
+
+    class Placed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down, self.places = nn.Linear(6, 8), nn.Linear(8, 3), nn.Embedding(7, 6)
+
+        def forward(self, x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+            return self.down(torch.relu(self.up(x + self.places(places))))
+
+    units = fp.Channels(example_inputs=(torch.randn(5, 7, 6), torch.arange(7)))
+    result = fp.prune(Placed(), measure="magnitude", sparsity=0.5, granularity=units)
+    assert result.model.up.out_features == 4
+    assert result.cost.before.multiply_adds == 7 * (6 * 8 + 8 * 3)
+
+
+def test_zeros_are_called_what_they_are() -> None:
+    for granularity, said in ((fp.Weights(), "unstructured zeros"), (fp.NM(1, 2), "zeros of 1:2 weights")):
+        sparsity = 0.5
+        found = fp.prune(nn.Linear(8, 4), measure="magnitude", sparsity=sparsity, granularity=granularity)
+        assert found.cost.verdict.startswith(said)

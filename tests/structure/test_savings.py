@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -52,6 +53,11 @@ def test_the_verdict_on_a_smaller_model(speeds, verdict):
     assert report(smaller(), *speeds).verdict == verdict
 
 
+def test_the_verdict_on_a_model_that_grew():
+    grown = CostReport(measure_cost(smaller(), X), measure_cost(network(), X))
+    assert grown.verdict == "larger; latency not measured: no example inputs"
+
+
 def test_the_verdict_on_zeros():
     scattered, filters = network(), network()
     with torch.no_grad():
@@ -63,6 +69,10 @@ def test_the_verdict_on_zeros():
     assert report(filters, even).verdict == (
         "whole filters are zero, and still there: no speed-up here; fp.remove takes them out"
     )
+    with torch.no_grad():
+        scattered[0].weight[3] = 0  # a filter that is zero by accident among many other zeros
+    assert report(scattered, even).verdict == "unstructured zeros: no speed-up here"
+    assert replace(report(scattered, even), zeros="zeros of 2:4 weights").verdict.startswith("zeros of 2:4 weights: no")
     assert "measure again" in report(scattered, odd).verdict
     assert "no speed-up to expect, latency not measured" in report(scattered).verdict
     assert report(network(), odd).verdict == "nothing was cut"
@@ -135,7 +145,7 @@ def test_models_take_turns_and_the_order_alternates():
             ran.append(self.name)
             return x
 
-    times = in_turns([Named("a"), Named("b")], Example.of(torch.ones(1)), 2, 3)
+    times = in_turns([Named("a"), Named("b")], Example.of(torch.ones(1)), 2, 3, where="in_turns")
     assert "".join(ran) == "abba" + "abbaab"
     assert [len(each) for each in times] == [3, 3]
 
@@ -144,7 +154,7 @@ def test_a_machine_that_slows_down_does_not_move_the_factor(monkeypatch):
     """Times that grow tenfold during the measurement: the factor stays 2."""
     clock = iter(cost * (1 + turn) for turn in range(-3, 20) for cost in ((2, 1) if turn % 2 == 0 else (1, 2)))
     module = sys.modules["flowprune.structure.latency"]  # the package's attribute of that name is the function
-    monkeypatch.setattr(module, "_pass", lambda model, example: next(clock))
+    monkeypatch.setattr(module, "_pass", lambda model, example, where: next(clock))
     found = compare_speed(network(), network(), X)
     assert (found.factor, found.low, found.high) == (2.0, 2.0, 2.0)
     assert found.before.median_ms / found.after.median_ms == pytest.approx(2.0)

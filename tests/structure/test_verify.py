@@ -37,6 +37,46 @@ def test_nan_is_a_difference_unless_both_have_it():
         same_function(torch.tensor([0.0, 1.0]), nan)
 
 
+def test_infinities_do_not_hide_a_difference():
+    a, b = torch.tensor([float("inf"), 1.0]), torch.tensor([float("inf"), 2.0])
+    with pytest.raises(PruningError, match="1 apart at values up to 1"):
+        same_function(a, b)
+    with pytest.raises(PruningError, match="NaN or infinities in other places"):
+        same_function(a, -a)
+
+
+def test_whole_numbers_and_complex_ones_are_compared():
+    assert same_function(torch.tensor([1, 2]), torch.tensor([1, 2])) == 2
+    with pytest.raises(PruningError, match="1 of 2 whole numbers"):
+        same_function(torch.tensor([1, 2]), torch.tensor([1, 3]))
+    with pytest.raises(PruningError, match="1 apart"):
+        same_function(torch.tensor([1 + 1j]), torch.tensor([1 + 2j]))
+
+
+@pytest.mark.parametrize(
+    "head", [lambda x: x * float("nan"), lambda x: x[:0], lambda x: x.argmax(1)], ids=["NaN", "empty", "places"]
+)
+def test_what_shows_nothing_is_no_proof(head):
+    """Two networks of other weights."""
+
+    class Headed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 6)
+
+        def forward(self, x):
+            return head(self.linear(x))
+
+    torch.manual_seed(0)
+    with pytest.raises(PruningError, match=r"must give some finite numbers|differs"):
+        compare(Headed(), Headed(), Example.of(torch.randn(16, 4)))
+
+
+def test_no_examples():
+    with pytest.raises(ValueError, match=r"example_inputs must be examples, two will do; got .*\(0, 4\)"):
+        Example.of(torch.randn(0, 4))
+
+
 def test_a_small_difference_counts_in_double_precision():
     with pytest.raises(PruningError):
         same_function(torch.ones(2).double(), torch.ones(2).double() + 1e-5)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from flowprune.core.errors import PruningError
+from flowprune.structure.verify import difference
 
 TOLERANCE = 1e-4
 """Largest difference, as a fraction of the largest output."""
@@ -17,7 +17,7 @@ def require_same(expected: Sequence[Tensor], found: Sequence[Tensor], *, toleran
     """The largest difference of two lists of outputs, as a fraction of the largest value of the output it is in.
 
     Formula: max |a - b| / max(1e-3, max |a|), the greatest over outputs. NaN and infinities must stand in the same
-    places, and are left out.
+    places, and are left out; whole numbers and truth values must be equal.
 
     Args:
         expected: Of the model.
@@ -26,33 +26,32 @@ def require_same(expected: Sequence[Tensor], found: Sequence[Tensor], *, toleran
         what: The function whose artefact this is, for the error.
 
     Raises:
-        PruningError: they differ in number, shape or value.
+        PruningError: they differ in number, shape or value, or there is no finite number in them to compare.
 
     Example:
+        >>> import torch
         >>> require_same([torch.tensor([1.0, 2.0])], [torch.tensor([1.0, 2.5])], tolerance=0.5, what="f")
         0.25
     """
     if len(expected) != len(found):
         raise _different(what, f"it gives {len(found)} tensors, the model {len(expected)}")
-    worst = 0.0
+    worst, compared = 0.0, 0
     for number, (a, b) in enumerate(zip(expected, found, strict=True)):
         if a.shape != b.shape:
             raise _different(what, f"output {number} has shape {tuple(b.shape)}, the model's {tuple(a.shape)}")
-        apart = _apart(a.detach().cpu().double(), b.detach().cpu().double())
-        if not apart <= tolerance:
-            raise _different(what, f"output {number} is {apart:.3g} of its largest value off; {tolerance:g} is allowed")
-        worst = max(worst, apart)
+        found_here = difference(a.detach().cpu(), b.detach().cpu())
+        if found_here.special is not None:
+            raise _different(what, f"output {number}: {found_here.special}")
+        if not found_here.part <= tolerance:
+            how = f"is {found_here.part:.3g} of its largest value off; {tolerance:g} is allowed"
+            raise _different(what, f"output {number} {how}")
+        worst, compared = max(worst, found_here.part), compared + found_here.compared
+    if not compared:
+        raise PruningError(
+            f"{what} must give some finite numbers on the example inputs, to show that the artefact gives the same; it "
+            "gives none. Nothing was written. Pass example_inputs for which it does."
+        )
     return worst
-
-
-def _apart(a: Tensor, b: Tensor) -> float:
-    special = ~torch.isfinite(a)
-    if not torch.equal(special, ~torch.isfinite(b)) or not torch.equal(
-        a[special].nan_to_num(), b[special].nan_to_num()
-    ):
-        return float("inf")
-    a, b = a[~special], b[~special]
-    return float((a - b).abs().max()) / max(1e-3, float(a.abs().max())) if a.numel() else 0.0
 
 
 def _different(what: str, how: str) -> PruningError:

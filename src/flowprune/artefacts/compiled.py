@@ -84,10 +84,11 @@ def compile(  # noqa: A001, the word for it
     twin = duplicate(require_model("compile", model), "compile").eval()
     torch.compiler.reset()
     options: dict[str, Any] | None = {"freezing": True} if backend == "inductor" else None
-    made: Any = torch.compile(twin, backend=backend, dynamic=False, options=options)
     with random_state_kept(model), torch.inference_mode():
+        example.call(twin, "compile")
         expected, began = outputs(twin, example), time.perf_counter()
         try:
+            made: Any = torch.compile(twin, backend=backend, dynamic=False, options=options)
             found = outputs(made, example)
         except Exception as error:
             todo = 'On a CPU it needs a C++ compiler; backend="eager" tells whether the graph is at fault.'
@@ -96,6 +97,6 @@ def compile(  # noqa: A001, the word for it
             ) from error
         seconds = time.perf_counter() - began
         difference = require_same(expected, found, tolerance=tolerance, what="compile(model=)")
-        before, after = in_turns((twin, made), example, 3, repeats)
+        before, after = in_turns((twin, made), example, 3, repeats, where="compile")
     speed = Speed.of(before, after, batch=batch_size(example))
     return Compiled(made, difference, seconds, speed)

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import PruningError
+from flowprune.core.unfused import unfused
 from flowprune.structure.capture import user_line
 from flowprune.structure.cost import batch_size
 from flowprune.structure.example import Example
@@ -163,15 +164,13 @@ def calm() -> Generator[None]:
 
     The fused transformer kernel of evaluation mode is one operation that no other runtime has.
     """
-    fused, silenced = torch.backends.mha.get_fastpath_enabled(), logging.root.manager.disable
-    torch.backends.mha.set_fastpath_enabled(False)
+    silenced = logging.root.manager.disable
     logging.disable(max(logging.ERROR, silenced))
     try:
-        with warnings.catch_warnings(), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
+        with unfused(), warnings.catch_warnings(), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
         logging.disable(silenced)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,6 @@ from flowprune.cli.options import (
 from flowprune.core.errors import invalid
 
 if TYPE_CHECKING:
-    from flowprune.cli.subject import Subject
     from flowprune.prune import Budget, PruneResult
 
 Sparsity = Annotated[
@@ -36,7 +36,7 @@ BudgetText = Annotated[
         "--budget",
         metavar="UNIT=NUMBER",
         help="What is to be LEFT, in place of --sparsity: parameters, flops, bytes or channels as a fraction in (0, 1] "
-        "of the dense model or an amount, or latency_ms.",
+        "of the dense model or an amount, or latency_ms, at the first of --batch-sizes.",
     ),
 ]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How many cuts; each scores what the last one left.")]
@@ -79,7 +79,8 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
 
     require_writable("--out", out, folder=True)
     use_data_dir(data_dir)
-    target, batches = _budget(budget, sparsity), sizes("--batch-sizes", batch_sizes)
+    batches = sizes("--batch-sizes", batch_sizes)
+    target = _budget(budget, sparsity, batches[0])
     planned = schedules.build(schedule, rounds=rounds, sparsity=sparsity)
     subject = prepare(
         model,
@@ -99,30 +100,33 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         objective=subject.objective,
         batches=subject.batches_for(MEASURES[measure]),
         schedule=planned,
+        batch_sizes=batches,
+        channels_last=channels_last,
     )
-    _tell(result, subject, batches, channels_last=channels_last)
+    _tell(result)
     save(result, out, seeds={"init": seed, "samples": seed})
     typer.echo(f"Plan and model: {out}. In Python:\n\n{subject.recipe}", nl=False)
     typer.echo(f"    small = fp.load(model, {str(out)!r})")
 
 
-def _budget(text: str | None, sparsity: float | None) -> Budget | None:
+def _budget(text: str | None, sparsity: float | None, batch: int) -> Budget | None:
+    """The budget; one of milliseconds is for passes of the first batch size that is timed."""
     from flowprune.prune import Budget
 
-    budget = None if text is None else Budget.parse(text)
-    if budget is not None and sparsity is not None:
+    if text is None:
+        return None
+    if sparsity is not None:
         raise invalid("--budget", "left out beside --sparsity, exactly one of the two", text)
-    return budget
+    budget = Budget.parse(text)
+    return replace(budget, batch=batch) if budget.unit == "latency_ms" else budget
 
 
-def _tell(result: PruneResult, subject: Subject, batch_sizes: tuple[int, ...], *, channels_last: bool) -> None:
+def _tell(result: PruneResult) -> None:
     """What is left of each layer, what that saves, and what was verified."""
     from flowprune.cli.tables import masks_table
-    from flowprune.structure import cost_report
 
     masks_table(result.measure, result.masks)
-    dense, inputs = subject.model, subject.example_inputs
-    typer.echo(str(cost_report(dense, result.model, inputs, batch_sizes=batch_sizes, channels_last=channels_last)))
+    typer.echo(str(result.cost))
     if result.budget is not None:
         typer.echo(f"Budget: {result.budget}.")
     typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")

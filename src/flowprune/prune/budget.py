@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Real
-from typing import Final
+from typing import Any, Final
 
 from flowprune.core.errors import invalid
 
@@ -33,8 +33,8 @@ class Budget:
             :func:`flowprune.structure.measure_cost` counts them. One multiply-add is two FLOPs: an amount of FLOPs as
             other tools print it is halved first. A fraction is the same of either.
         bytes: Of the state dictionary as a safetensors file.
-        latency_ms: Milliseconds of a forward pass, measured on this device, with as many threads as now, at the batch
-            of the example inputs.
+        latency_ms: Milliseconds of a forward pass, measured on this device, with as many threads as now.
+        batch: Of that pass; by default that of the example inputs.
         channels: Units kept, of those that the granularity offers.
 
     Raises:
@@ -43,6 +43,8 @@ class Budget:
     Example:
         >>> Budget(parameters=0.5).words, Budget(latency_ms=4).words, Budget(bytes=1_000_000).words
         ('50 % of parameters', '4 ms', '1,000,000 bytes')
+        >>> Budget(latency_ms=4, batch=8).words
+        '4 ms at batch 8'
         >>> Budget(parameters=0)
         Traceback (most recent call last):
         ValueError: Budget(parameters=) must be a fraction in (0, 1] or a whole number above 1; got 0.
@@ -53,10 +55,10 @@ class Budget:
     bytes: float | None = None
     latency_ms: float | None = None
     channels: float | None = None
+    batch: int | None = None
 
     def __post_init__(self) -> None:
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {name: value for name in UNITS if (value := getattr(self, name)) is not None}
         if len(given) != 1:
             raise invalid("Budget()", f"given exactly one of {', '.join(UNITS)}", list(given))
         ((name, value),) = given.items()
@@ -68,6 +70,8 @@ class Budget:
         elif not positive or (number > 1 and number != int(number)):
             rule = "a fraction in (0, 1] or a whole number above 1"
             raise invalid(f"Budget({name}=)", rule, value)
+        if self.batch is not None and (name != "latency_ms" or isinstance(self.batch, bool) or self.batch < 1):
+            raise invalid("Budget(batch=)", "a size >= 1 beside latency_ms=", self.batch, "Others count one example.")
 
     @property
     def unit(self) -> str:
@@ -87,7 +91,8 @@ class Budget:
     @property
     def words(self) -> str:
         """As one says it."""
-        return told(self.value, self.unit, fraction=self.is_fraction)
+        at = "" if self.batch is None else f" at batch {self.batch}"
+        return told(self.value, self.unit, fraction=self.is_fraction) + at
 
     def amount(self, dense: float) -> float:
         """How much that is of a dense model.
@@ -107,7 +112,7 @@ class Budget:
 
         Example:
             >>> Budget.parse("parameters=0.5")
-            Budget(parameters=0.5, flops=None, bytes=None, latency_ms=None, channels=None)
+            Budget(parameters=0.5, flops=None, bytes=None, latency_ms=None, channels=None, batch=None)
         """
         name, sign, number = text.partition("=")
         try:
@@ -117,7 +122,8 @@ class Budget:
         if not sign or name.strip() not in UNITS or math.isnan(value):
             rule = f"UNIT=NUMBER, UNIT one of {', '.join(UNITS)}"
             raise invalid("Budget.parse(text=)", rule, text, "For half of the parameters write parameters=0.5.")
-        return cls(**{name.strip(): value})
+        given: Any = {name.strip(): value}
+        return cls(**given)
 
 
 def told(value: float, unit: str, *, fraction: bool = False, sign: bool = False) -> str:

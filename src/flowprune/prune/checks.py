@@ -5,28 +5,20 @@ Together they cost less than one evaluation batch: the two forward passes run on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor
 
 from flowprune.core.errors import PruningError
 from flowprune.prune.solution import Solution
 from flowprune.structure import Cost
+from flowprune.structure.example import Example
 
 PROBE = 4
 """Examples of the probe batch at most."""
 
 
-def probe_of(inputs: Any) -> Any:
-    """The first few examples of some inputs."""
-    if isinstance(inputs, Tensor):
-        return inputs[:PROBE].detach() if inputs.dim() else inputs
-    if isinstance(inputs, Mapping):
-        return {key: probe_of(value) for key, value in inputs.items()}
-    if isinstance(inputs, (tuple, list)):
-        return tuple(probe_of(value) for value in inputs)
-    return inputs
+def probe_of(inputs: object) -> Example | None:
+    """The first few examples of some inputs; tensors that all examples share, such as positions, are whole."""
+    return None if inputs is None else Example.of(inputs).first(PROBE).map(Tensor.detach)
 
 
 def check_sparsity(removed: int, asked: int, total: int) -> str:

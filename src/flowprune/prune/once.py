@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
@@ -10,6 +10,7 @@ from typing import Any, Unpack
 from torch import nn
 
 from flowprune.core.errors import invalid
+from flowprune.core.granularities import units_in_words
 from flowprune.masks import Masks, Scores, Weights
 from flowprune.measures import MEASURES, Granularity, Measure
 from flowprune.objectives.batch import inputs_of
@@ -26,6 +27,13 @@ from flowprune.structure.cost import batch_size
 from flowprune.structure.example import Example
 
 
+class PruneOptions(RuleOptions, total=False):
+    """The keywords of :class:`~flowprune.prune.rule.Rule`, and those of the measurement at the end."""
+
+    batch_sizes: Sequence[int]
+    channels_last: bool
+
+
 @dataclass(frozen=True, eq=False)
 class PruneResult:
     """A pruned copy of a model, and how it came about.
@@ -35,8 +43,7 @@ class PruneResult:
         masks: Everything cut, as masks of the given model.
         scores: Of the last round.
         checks: What was verified, each once.
-        cost: Parameters, non-zeros, multiply-adds, bytes, memory and latency before and after, on the example inputs
-            as they are; :func:`flowprune.cost_report` measures other batch sizes.
+        cost: Parameters, non-zeros, multiply-adds, bytes, memory and latency before and after.
         cuts: The numbers of each round.
         measure: The name of the measure.
         options: The options it was given.
@@ -64,7 +71,7 @@ def prune(
     objective: Any = None,
     batches: Iterable[Any] = (),
     schedule: Schedule | None = None,
-    **rule: Unpack[RuleOptions],
+    **rule: Unpack[PruneOptions],
 ) -> PruneResult:
     """Prune a copy of a model to a sparsity or a budget; the model itself is left as it was.
 
@@ -83,7 +90,9 @@ def prune(
         objective: As for ``fp.gather``; not needed where the measure needs no signal.
         batches: Re-iterable where there are several rounds.
         schedule: How the sparsity is reached; one round by default.
-        rule: scope, floor, protect, mode, options; see :class:`~flowprune.prune.rule.Rule`.
+        rule: scope, floor, protect, mode, options; see :class:`~flowprune.prune.rule.Rule`. And ``batch_sizes`` and
+            ``channels_last`` of the passes that are timed, as for :func:`flowprune.cost_report`; by default one size,
+            that of the example inputs, at most 4, or that of a latency budget.
 
     Raises:
         ValueError: a sparsity outside [0, 1) or not the one of an N:M pattern, none at all, one beside a budget, an
@@ -106,7 +115,13 @@ def prune(
     if chosen.needs and objective is None:
         raise invalid("prune(objective=)", f"given, because {chosen.name!r} needs {chosen.needs}", None)
     kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
-    example = _example(granularity, kept)
+    timing = _Timing(
+        example=_example(granularity, kept),
+        budget=budget,
+        batch_sizes=rule.pop("batch_sizes", None),
+        channels_last=rule.pop("channels_last", False),
+        zeros="unstructured zeros" if granularity.name == "weights" else f"zeros of {units_in_words(granularity.name)}",
+    )
     copy = deepcopy(model)
     pruner = Pruner(
         copy,
@@ -126,7 +141,7 @@ def prune(
     masks = pruner.masks
     if masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
-    cost = _cost(model, copy, example)
+    cost = timing.report(model, copy)
     checks = (*(check for cut in cuts for check in cut.checks), *check_budget(pruner.solution, cost.after))
     return PruneResult(
         model=copy,
@@ -141,10 +156,26 @@ def prune(
     )
 
 
-def _cost(model: nn.Module, pruned: nn.Module, example: Any) -> CostReport:
-    """What pruning saved, at the batch size of the example inputs."""
-    sizes = () if example is None else (batch_size(Example.of(example)),)
-    return cost_report(model, pruned, example, batch_sizes=sizes)
+@dataclass(frozen=True, eq=False)
+class _Timing:
+    """How the passes before and after are timed."""
+
+    example: Example | None
+    budget: Budget | None
+    batch_sizes: Sequence[int] | None
+    channels_last: bool
+    zeros: str
+
+    def report(self, model: nn.Module, pruned: nn.Module) -> CostReport:
+        """What pruning saved."""
+        sizes = self.batch_sizes
+        if sizes is None and self.example is not None:
+            at = None if self.budget is None else self.budget.batch
+            sizes = (batch_size(self.example) if at is None else at,)
+        found = cost_report(
+            model, pruned, self.example, batch_sizes=tuple(sizes or ()), channels_last=self.channels_last
+        )
+        return replace(found, zeros=self.zeros)
 
 
 def _planned(
@@ -170,8 +201,8 @@ def _reiterable(batches: Iterable[Any], rounds: int) -> Iterable[Any]:
     return list(batches) if rounds > 1 and iter(batches) is batches else batches
 
 
-def _example(granularity: Granularity, batches: Iterable[Any]) -> Any:
-    """Example inputs for costs: the granularity's, else the first batch's; None where there are none."""
+def _example(granularity: Granularity, batches: Iterable[Any]) -> Example | None:
+    """A few example inputs for costs: the granularity's, else the first batch's; None where there are none."""
     example = getattr(granularity, "example_inputs", None)
     if example is not None:
         return probe_of(example)

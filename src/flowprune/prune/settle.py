@@ -15,6 +15,7 @@ from flowprune.prune.nearest import Nearest, nearest
 from flowprune.prune.shares import Shares
 from flowprune.prune.solution import Solution
 from flowprune.structure import Forecast, LatencyTable
+from flowprune.structure.example import Example
 
 Choose = Callable[[tuple[Pool, ...]], Masks]
 """Masks with as many units gone as the pools say."""
@@ -68,6 +69,7 @@ def settle(budget: Budget, subject: Subject, shares: Shares, choose: Choose) -> 
         below=found.below,
         above=found.above,
         noise_ms=noise,
+        batch=ways.batch,
     )
 
 
@@ -76,6 +78,7 @@ class _Ways:
 
     def __init__(self, dense: float, amount: Callable[[int], float]) -> None:
         self.dense, self.amount = dense, amount
+        self.batch: int | None = None
 
     def solved(self, shares: Shares, asked: float) -> tuple[Nearest, float | None]:
         """The number of removals, and the noise of the amount."""
@@ -107,6 +110,7 @@ class _Timed(_Ways):
     def __init__(self, table: LatencyTable, cut: Callable[[int], Mapping[str, Tensor]]) -> None:
         super().__init__(table.of({}).median_ms, lambda k: table.of(cut(k)).median_ms)
         self._table, self._cut = table, cut
+        self.batch = table.of({}).batch
 
     def solved(self, shares: Shares, asked: float) -> tuple[Nearest, float | None]:
         noise = self._table.of({}).iqr_ms
@@ -127,7 +131,11 @@ def _ways(budget: Budget, subject: Subject, shares: Shares, choose: Choose) -> _
         return {name: mask for name, mask in masks.items() if layout[name].removable}
 
     if budget.unit == "latency_ms":
-        return _Timed(LatencyTable(model, layout, subject.example_inputs), cut)
+        batch = budget.batch
+        example = subject.example_inputs
+        return _Timed(
+            LatencyTable(model, layout, example if batch is None else Example.of(example).of_size(batch)), cut
+        )
     forecast = Forecast(model, layout, subject.example_inputs)
     if budget.unit == "flops":
         return _Counted(forecast, cut, shares.last)

@@ -24,6 +24,7 @@ class Solution:
         below: The nearest amount that can be had at or below the asked one; None where there is none.
         above: The nearest above it; None where there is none.
         noise_ms: Where milliseconds are measured: those between the quartiles; None elsewhere.
+        batch: Where milliseconds are measured: the examples of a pass; None elsewhere.
 
     Example:
         >>> import torch
@@ -43,6 +44,7 @@ class Solution:
     below: float | None
     above: float | None
     noise_ms: float | None = None
+    batch: int | None = None
 
     @property
     def miss(self) -> float:
@@ -56,7 +58,8 @@ class Solution:
         miss = told(self.miss / whole, unit, fraction=fraction, sign=True)
         noise = "" if self.noise_ms is None else f", noise {self.noise_ms:.2g} ms"
         if unit == "latency_ms":
-            return f"asked {self.budget.words}, achieved {achieved} (miss {miss}{noise})"
+            asked = told(self.asked, unit)
+            return f"asked {asked}, achieved {achieved} (miss {miss}{noise}) at batch {self.batch}"
         return f"asked {self.budget.words}, achieved {_bare(achieved)} (miss {_bare(miss)}{noise})"
 
 

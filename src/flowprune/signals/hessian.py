@@ -19,6 +19,7 @@ from torch.func import functional_call, grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flowprune.core.errors import PruningError
+from flowprune.core.unfused import unfused
 from flowprune.signals.as_found import random_state
 from flowprune.signals.batches import Counted, part, split
 from flowprune.signals.gradient import FirstPass, Loss, gradient_of, loss_of
@@ -106,16 +107,12 @@ def twice_differentiable() -> Generator[None]:
 
     Fused attention kernels have neither forward mode nor a second derivative; compiled graphs have no second.
     """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        with ExitStack() as stack:
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it takes a second
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with ExitStack() as stack:
+        stack.enter_context(unfused())
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it takes a second
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
 
 
 def second_pass(

@@ -23,6 +23,7 @@ from torch.fx import Graph
 from torch.overrides import TorchFunctionMode
 
 from flowprune.core.errors import PruningError
+from flowprune.core.unfused import unfused
 from flowprune.structure.call import PYTORCH
 from flowprune.structure.example import Example
 from flowprune.structure.twin import random_state_kept
@@ -139,14 +140,12 @@ def _quiet() -> Generator[None]:
     The fused transformer kernel of evaluation mode would hide every layer in one operation; the exporter would print
     whole graphs on standard error before it raises.
     """
-    fused, silenced = torch.backends.mha.get_fastpath_enabled(), logging.root.manager.disable
-    torch.backends.mha.set_fastpath_enabled(False)
+    silenced = logging.root.manager.disable
     logging.disable(max(logging.ERROR, silenced))
     try:
-        with redirect_stderr(StringIO()):
+        with unfused(), redirect_stderr(StringIO()):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
         logging.disable(silenced)
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._pytree import tree_leaves
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid
+from flowprune.structure.counting import counting
 from flowprune.structure.example import Example
 from flowprune.structure.twin import duplicate, random_state_kept
 
@@ -47,11 +48,12 @@ class Cost:
     Attributes:
         parameters: Entries of all parameters, tied ones once.
         nonzeros: Those that are not exactly zero.
-        multiply_adds: Per example (half the FLOPs), of convolutions, linear layers and matrix products;
-            biases, norms and activations are not counted, and zeros are multiplied like other numbers. None where
-            no inputs were given.
+        multiply_adds: Per example (half the FLOPs), of convolutions, linear and recurrent layers, and products of
+            matrices, attention's too, in evaluation mode; biases, norms and activations are not counted, and zeros are
+            multiplied like other numbers. None where no inputs were given.
         live_multiply_adds: The same without filters of convolutions and linear layers that are wholly zero, as masks
             leave them: what is counted where a filter counts as pruned though nothing became smaller.
+        filter_zeros: Entries of such filters.
         bytes: Of the state dictionary as a safetensors file, buffers included.
         activation_bytes: Per example, of the outputs of all modules without children. None without inputs.
     """
@@ -62,6 +64,7 @@ class Cost:
     live_multiply_adds: int | None
     bytes: int
     activation_bytes: int | None
+    filter_zeros: int = 0
 
 
 def measure_cost(model: nn.Module, example_inputs: object = None) -> Cost:
@@ -94,6 +97,7 @@ def measure_cost(model: nn.Module, example_inputs: object = None) -> Cost:
         live_multiply_adds=live,
         bytes=file_bytes(model),
         activation_bytes=activations,
+        filter_zeros=sum(_filter_zeros(module) for module in model.modules()),
     )
 
 
@@ -103,8 +107,8 @@ def _run_counted(model: nn.Module, example_inputs: object) -> tuple[int, int, in
     batch = batch_size(example)
     twin = duplicate(model, "measure_cost").eval()
     counted = _Outputs(twin)
-    with random_state_kept(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        example.call(twin)
+    with random_state_kept(model), torch.no_grad(), counting() as counter:
+        example.call(twin, "measure_cost")
     total = math.ceil(counter.get_total_flops() / 2 / batch)
     return total, total - counted.idle // batch, counted.bytes // batch
 
@@ -162,6 +166,14 @@ FILTERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Modules whose weight has a row for each output channel."""
 
 
+def _filter_zeros(module: nn.Module) -> int:
+    """Entries of a module's filters that are wholly zero."""
+    if not isinstance(module, FILTERS):
+        return 0
+    weight = module.weight.detach().flatten(1)
+    return (len(weight) - int(weight.count_nonzero(1).count_nonzero())) * weight.shape[1]
+
+
 class _Outputs:
     """Adds up the bytes of what leaf modules return, and the multiply-adds of filters that are wholly zero."""
 
@@ -173,10 +185,6 @@ class _Outputs:
 
     def _note(self, module: nn.Module, args: object, output: object) -> None:
         del args
-        if not isinstance(output, Tensor):
-            return
-        self.bytes += output.numel() * output.element_size()
-        if isinstance(module, FILTERS):
-            weight = module.weight.detach().flatten(1)
-            zero = len(weight) - int(weight.count_nonzero(1).count_nonzero())
-            self.idle += output.numel() // len(weight) * weight.shape[1] * zero
+        self.bytes += sum(x.numel() * x.element_size() for x in tree_leaves(output) if isinstance(x, Tensor))
+        if isinstance(module, FILTERS) and isinstance(output, Tensor):
+            self.idle += output.numel() // len(module.weight) * _filter_zeros(module)

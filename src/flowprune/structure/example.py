@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from flowprune.core.errors import invalid
+from flowprune.core.errors import PruningError, invalid
 from flowprune.objectives.batch import arguments
 
 
@@ -31,7 +31,7 @@ class Example:
         """A tuple or list holds the positional arguments, a mapping names them, anything else is the only one.
 
         Raises:
-            ValueError: it is the only one, and holds no tensor.
+            ValueError: it is the only one, and holds no tensor; or there are no examples in it.
         """
         if isinstance(inputs, Example):
             return inputs
@@ -39,12 +39,32 @@ class Example:
         example = cls(args, kwargs)
         if len(args) == 1 and args[0] is inputs and not example.tensors:
             rule = "a tensor, a tuple of arguments or a mapping of named arguments"
-            raise invalid("trace(example_inputs=)", rule, type(inputs).__name__, "Pass what the model is called with.")
+            raise invalid("example_inputs", rule, type(inputs).__name__, "Pass what the model is called with.")
+        if example.tensors and not any(x.numel() for x in example.tensors):
+            shapes = [tuple(x.shape) for x in example.tensors]
+            raise invalid("example_inputs", "examples, two will do", f"tensors of shapes {shapes}", "Pass some.")
         return example
 
-    def call(self, model: nn.Module) -> Any:
-        """The model's output on it."""
-        return model(*self.args, **self.kwargs)
+    def call(self, model: nn.Module, where: str | None = None) -> Any:
+        """The model's output on it.
+
+        Args:
+            model: Is run.
+            where: The function whose example inputs these are; without it what the model raises is raised.
+
+        Raises:
+            PruningError: the model does not run on it.
+        """
+        if where is None:
+            return model(*self.args, **self.kwargs)
+        try:
+            return model(*self.args, **self.kwargs)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise PruningError(
+                f"{where}(example_inputs=) must be what the model is called with; it raised "
+                f"{type(error).__name__}: {reason}. Pass inputs of its shapes, types and device."
+            ) from error
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Example:
         """The same with every tensor changed."""

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid
+from flowprune.core.unfused import unfused
 from flowprune.core.units import Layout
 from flowprune.structure.cost import batch_size, file_bytes
+from flowprune.structure.counting import counting, formulas
 from flowprune.structure.cut import cut_
 from flowprune.structure.depth.drop import gone_blocks
 from flowprune.structure.example import Example
@@ -116,8 +117,8 @@ class Forecast:
     def _counted_once(self) -> _Calls:
         if self._calls is None:
             twin, example = duplicate(self._model, "Forecast").eval(), self._inputs()
-            with random_state_kept(self._model), torch.no_grad(), _Calls(twin) as calls:
-                example.copied().call(twin)
+            with random_state_kept(self._model), torch.no_grad(), unfused(), _Calls(twin) as calls:
+                example.copied().call(twin, "Forecast")
             self._calls = calls
         return self._calls
 
@@ -134,7 +135,7 @@ class Forecast:
         return self._bare
 
     def _flops(self, model: nn.Module, example: Example) -> int:
-        with random_state_kept(self._model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with random_state_kept(self._model), torch.no_grad(), counting() as counter:
             example.copied().call(model)
         return counter.get_total_flops()
 
@@ -157,12 +158,13 @@ class _Calls(TorchDispatchMode):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._names = {p.untyped_storage().data_ptr(): (n, p.numel()) for n, p in model.named_parameters()}
+        self._formulas = formulas()
         self.weights: dict[str, tuple[int, int]] = {}
         self.others = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
+        formula = self._formulas.get(func._overloadpacket)
         if formula is not None:
             self._note(formula(*args, **(kwargs or {}), out_val=out), args)
         return out

@@ -60,7 +60,7 @@ def latency(
     example = Example.of(example_inputs).copied()
     twin = duplicate(require_model("latency", model), "latency").eval()
     with random_state_kept(model), threads_of(threads) as used:
-        times = in_turns((twin,), example, warmup, repeats)[0]
+        times = in_turns((twin,), example, warmup, repeats, where="latency")[0]
     return summary(times, batch_size(example), used)
 
 
@@ -86,7 +86,9 @@ def threads_of(count: int | None) -> Generator[int]:
         torch.set_num_threads(before)
 
 
-def in_turns(models: Sequence[nn.Module], example: Example, warmup: int, repeats: int) -> list[list[float]]:
+def in_turns(
+    models: Sequence[nn.Module], example: Example, warmup: int, repeats: int, *, where: str
+) -> list[list[float]]:
     """Seconds of each pass of each model, one list a model.
 
     The models take turns, and every other round goes backwards: what else the machine does meanwhile, and which model
@@ -96,7 +98,7 @@ def in_turns(models: Sequence[nn.Module], example: Example, warmup: int, repeats
     for turn in range(-warmup, repeats):
         order = range(len(models)) if turn % 2 == 0 else reversed(range(len(models)))
         for index in order:
-            taken = _pass(models[index], example)
+            taken = _pass(models[index], example, where)
             if turn >= 0:
                 times[index].append(taken)
     return times
@@ -120,13 +122,13 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, median, high
 
 
-def _pass(model: nn.Module, example: Example) -> float:
+def _pass(model: nn.Module, example: Example, where: str) -> float:
     cuda = any(tensor.is_cuda for tensor in example.tensors)
     with torch.inference_mode():
         if cuda:
             torch.cuda.synchronize()
         start = time.perf_counter()
-        example.call(model)
+        example.call(model, where)
         if cuda:
             torch.cuda.synchronize()
         return time.perf_counter() - start

@@ -44,7 +44,7 @@ def peak_memory(model: nn.Module, example_inputs: object) -> int:
     twin = duplicate(model, "peak_memory").eval()
     # Not inference mode: its composite operations would be seen from outside only.
     with random_state_kept(model), torch.inference_mode(False), torch.no_grad(), LiveBytes() as live:
-        example.call(twin)
+        example.call(twin, "peak_memory")
     return live.peak
 
 

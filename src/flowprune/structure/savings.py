@@ -63,12 +63,14 @@ class CostReport:
         after: Of the pruned one.
         measured: Times and memory, one entry a batch size; empty where no example inputs were known.
         channels_last: Whether times were taken in that memory format.
+        zeros: What the zeros of a masked model are called.
     """
 
     before: Cost
     after: Cost
     measured: tuple[Measured, ...] = ()
     channels_last: bool = False
+    zeros: str = "unstructured zeros"
 
     @property
     def latency_before(self) -> Latency | None:
@@ -96,9 +98,10 @@ class CostReport:
             return "nothing was cut"
         if self.before.parameters == self.after.parameters:
             return _of_zeros(self)
+        size = "smaller" if self.after.parameters < self.before.parameters else "larger"
         if not self.measured:
-            return "smaller; latency not measured: no example inputs"
-        return _of_speeds([each.speed for each in self.measured])
+            return f"{size}; latency not measured: no example inputs"
+        return _of_speeds([each.speed for each in self.measured], size)
 
     def __str__(self) -> str:
         """The table, the attained shares and the verdict."""
@@ -164,8 +167,9 @@ def cost_report(
 
 def _of_zeros(report: CostReport) -> str:
     """The verdict on a model that has zeros and no tensor that is smaller."""
-    whole = report.after.live_multiply_adds != report.after.multiply_adds
-    kind = "whole filters are zero, and still there" if whole else "unstructured zeros"
+    gone, filters = (getattr(report.before, n) - getattr(report.after, n) for n in ("nonzeros", "filter_zeros"))
+    whole = gone > 0 and -filters >= WHOLE * gone
+    kind = "whole filters are zero, and still there" if whole else report.zeros
     todo = "; fp.remove takes them out" if whole else ""
     if not report.measured:
         return f"{kind}: no speed-up to expect, latency not measured: no example inputs{todo}"
@@ -175,17 +179,19 @@ def _of_zeros(report: CostReport) -> str:
     return f"{kind}: no speed-up here{todo}"
 
 
-def _of_speeds(speeds: Iterable[Speed]) -> str:
-    """The verdict on a smaller model: what was found at each batch size, the greatest factor first."""
+def _of_speeds(speeds: Iterable[Speed], size: str) -> str:
+    """The verdict on a model of another size: what was found at each batch size, the greatest factor first."""
     ordered = sorted(speeds, key=lambda speed: -speed.factor)
     found = [str(speed) for speed in ordered if speed.faster or speed.slower]
     silent = sorted(speed.batch for speed in ordered if not (speed.faster or speed.slower))
     if not silent:
         return ", ".join(found)
     batches = f"at batch {' and '.join(map(str, silent))}"
-    return ", ".join([*found, f"not measurably {batches}"]) if found else f"smaller, not measurably faster {batches}"
+    return ", ".join([*found, f"not measurably {batches}"]) if found else f"{size}, not measurably faster {batches}"
 
 
+WHOLE = 0.75
+"""The part of all new zeros that lies in wholly zero filters, from which on filters were masked and not weights."""
 Row = tuple[str, str, str, str]
 
 

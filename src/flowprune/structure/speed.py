@@ -99,7 +99,7 @@ def compare_speed(
         for twin in twins:
             _channels_last_(twin)
     with random_state_kept(dense):
-        before, after = in_turns(twins, example, 3, repeats)
+        before, after = in_turns(twins, example, 3, repeats, where="compare_speed")
     return Speed.of(before, after, batch=batch_size(example))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -24,10 +25,12 @@ REDRAWS = 4
 """Further seeds under which a model that differs from its cut copy is run, to tell a wrong cut from a random model."""
 
 
-def same_function(masked_outputs: Any, small_outputs: Any, *, tolerance: float | None = None, where: str = "") -> None:
-    """Raise unless two outputs are the same up to rounding.
+def same_function(masked_outputs: Any, small_outputs: Any, *, tolerance: float | None = None, where: str = "") -> int:
+    """Raise unless two outputs are the same up to rounding; the number of finite values that were compared.
 
-    Formula: max|a - b| <= tolerance * max(1e-3, max|a|), for every tensor.
+    Formula: max|a - b| <= tolerance * max(1e-3, max|a|), for every tensor, over its finite values. NaN and infinities
+    must stand in the same places; whole numbers and truth values must be equal. Where nothing was compared, nothing
+    is shown: that is for the caller to judge.
 
     Args:
         masked_outputs: Of the masked model: a tensor, or any nest of them.
@@ -40,29 +43,69 @@ def same_function(masked_outputs: Any, small_outputs: Any, *, tolerance: float |
 
     Example:
         >>> same_function({"logits": torch.ones(2)}, {"logits": torch.ones(2)})
+        2
     """
     masked, small = tree_flatten_with_path(masked_outputs)[0], tree_flatten_with_path(small_outputs)[0]
     if [path for path, _ in masked] != [path for path, _ in small]:
         raise _different(where, "output", f"{len(masked)} parts against {len(small)}")
+    compared = 0
     for (path, a), (_, b) in zip(masked, small, strict=True):
         name = f"output{keystr(path)}"
         if not isinstance(a, Tensor) or not isinstance(b, Tensor):
             continue
         if a.shape != b.shape:
             raise _different(where, name, f"shape {tuple(a.shape)} against {tuple(b.shape)}")
-        _same_tensor(a, b, tolerance, where=where, name=name)
+        limit = TOLERANCE.get(a.dtype, 5e-2) if tolerance is None else tolerance
+        found = difference(a, b)
+        if found.special is not None:
+            raise _different(where, name, found.special)
+        if not found.part <= limit:
+            raise _different(where, name, f"{found.distance:.3g} apart at values up to {found.scale:.3g}")
+        compared += found.compared
+    return compared
 
 
-def _same_tensor(a: Tensor, b: Tensor, tolerance: float | None, *, where: str, name: str) -> None:
-    if a.numel() == 0 or not a.is_floating_point():
-        return
-    limit = TOLERANCE.get(a.dtype, 5e-2) if tolerance is None else tolerance
-    x, y = wide(a), wide(b)
-    if bool((torch.isnan(x) == torch.isnan(y)).all()):
-        x, y = torch.nan_to_num(x), torch.nan_to_num(y)
-    worst, scale = float((x - y).abs().max()), max(1e-3, float(x.abs().max()))
-    if not worst <= limit * scale:
-        raise _different(where, name, f"{worst:.3g} apart at values up to {scale:.3g}")
+@dataclass(frozen=True)
+class Difference:
+    """How far apart two tensors of one shape are.
+
+    Attributes:
+        special: What differs beyond a distance: where NaN and infinities stand, or whole numbers; None for nothing.
+        distance: The largest difference of finite values.
+        scale: The largest finite value of the first one, at least 1e-3.
+        compared: How many values tell so.
+    """
+
+    special: str | None
+    distance: float
+    scale: float
+    compared: int
+
+    @property
+    def part(self) -> float:
+        """The distance as a fraction of the scale."""
+        return self.distance / self.scale
+
+
+def difference(a: Tensor, b: Tensor) -> Difference:
+    """How far apart two tensors of one shape are.
+
+    Example:
+        >>> difference(torch.tensor([1.0, float("nan")]), torch.tensor([1.5, float("nan")]))
+        Difference(special=None, distance=0.5, scale=1.0, compared=1)
+    """
+    if not (a.is_floating_point() or a.is_complex()):
+        unequal = int((a != b.to(a.device)).sum())
+        return Difference(f"{unequal} of {a.numel()} whole numbers" if unequal else None, 0.0, 1.0, a.numel())
+    x, y = (wide(torch.view_as_real(t) if t.is_complex() else t) for t in (a, b))
+    finite = torch.isfinite(x)
+    elsewhere = not torch.equal(finite, torch.isfinite(y))
+    if elsewhere or not torch.equal(x[~finite].nan_to_num(), y[~finite].nan_to_num()):
+        return Difference("NaN or infinities in other places", 0.0, 1.0, int(finite.sum()))
+    x, y = x[finite], y[finite]
+    if not x.numel():
+        return Difference(None, 0.0, 1.0, 0)
+    return Difference(None, float((x - y).abs().max()), max(1e-3, float(x.abs().max())), x.numel())
 
 
 def _different(where: str, name: str, how: str) -> PruningError:
@@ -114,11 +157,16 @@ def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str) -> bo
             "model's code does not shrink with its channels: leave the layer out with skip=(...) of its granularity."
         ) from error
     try:
-        same_function(expected, found, where=f" in {mode} mode")
+        compared = same_function(expected, found, where=f" in {mode} mode")
     except PruningError:
         if _is_random(masked, probe, expected):
             return False
         raise
+    if not compared:
+        raise PruningError(
+            f"The model must give some finite numbers on the example inputs in {mode} mode, to show that the smaller "
+            "one gives the same; it gives none. Nothing was changed. Pass example_inputs for which it does."
+        )
     return True
 
 

@@ -78,7 +78,6 @@ KEEP_ZERO = [
     "erfinv",
     "deg2rad",
     "rad2deg",
-    "cumprod",
 ]
 BREAK_ZERO = [
     "sigmoid",
@@ -145,7 +144,7 @@ JOINED = ["cat", "concat", "concatenate", "hstack", "column_stack", "vstack", "r
 def rules() -> Mapping[str, Row]:
     """Rows by operation. Overloads and in-place forms share a row."""
     table: dict[str, Row] = {}
-    for names, row in _families():
+    for names, row in (*_computing(), *_moving()):
         table.update((f"aten.{name}", row) for name in names)
     for count, names in RESIZED.items():
         over = [*names.split(), *(name.format(count) for name in POOLED)]
@@ -153,7 +152,8 @@ def rules() -> Mapping[str, Row]:
     return table
 
 
-def _families() -> list[tuple[list[str], Row]]:
+def _computing() -> list[tuple[list[str], Row]]:
+    """Operations that compute with entries."""
     return [
         (["conv1d", "conv2d", "conv3d", "convolution"], Row(contraction.convolution, WEIGHT)),
         (["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"], Row(contraction.transposed_convolution, WEIGHT)),
@@ -194,13 +194,19 @@ def _families() -> list[tuple[list[str], Row]]:
         (["max_unpool2d", "max_unpool3d"], Row(pooling.unpooled)),
         (EXTREME, Row(pooling.extreme)),
         (["softmax", "log_softmax", "_softmax", "_log_softmax"], Row(pooling.softmax)),
+    ]
+
+
+def _moving() -> list[tuple[list[str], Row]]:
+    """Operations that change no entry: they move, repeat, join or drop it."""
+    return [
         (UNTOUCHED, Row(shape.same, ("self",))),
         (TRANSPOSED, Row(shape.permute, ("self",))),
         (RESHAPE, Row(shape.reshape)),
         (["expand", "expand_as"], Row(shape.expand)),
         (NEW, Row(shape.new)),
         (["flip", "roll", "rot90"], Row(ordering.turned)),
-        (["sort", "topk", "msort", "cummax", "cummin", "cumsum"], Row(ordering.ordered)),
+        (["sort", "topk", "cummax", "cummin", "cumsum", "cumprod"], Row(ordering.ordered)),
         (["triu", "tril"], Row(ordering.triangle)),
         (["unfold"], Row(ordering.windows)),
         (["diagonal"], Row(ordering.diagonal)),
@@ -210,10 +216,7 @@ def _families() -> list[tuple[list[str], Row]]:
         (["pixel_unshuffle"], Row(shape.pixel_unshuffle)),
         (["repeat", "tile"], Row(shape.repeat)),
         (["repeat_interleave"], Row(shape.repeat_interleave)),
-        (
-            ["cat", "concat", "concatenate", *(name.removeprefix("aten.") for name in join.STACKED)],
-            Row(join.concatenate),
-        ),
+        (JOINED, Row(join.concatenate)),
         (["stack"], Row(join.stack)),
         (["chunk", "unsafe_chunk", "split", "unsafe_split", "split_with_sizes", "tensor_split"], Row(join.chunk)),
         (["glu"], Row(join.gated)),
