@@ -73,7 +73,7 @@ def test_what_shows_nothing_is_no_proof(head):
 
 
 def test_no_examples():
-    with pytest.raises(ValueError, match=r"example_inputs must be examples, two will do; got .*\(0, 4\)"):
+    with pytest.raises(ValueError, match=r"example_inputs=\) must be examples, two will do; got .*\(0, 4\)"):
         Example.of(torch.randn(0, 4))
 
 

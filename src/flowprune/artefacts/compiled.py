@@ -80,7 +80,7 @@ def compile(  # noqa: A001, the word for it
         0.0
     """
     check_repeats("compile", repeats)
-    example = Example.of(example_inputs).copied()
+    example = Example.of(example_inputs, "compile").copied()
     twin = duplicate(require_model("compile", model), "compile").eval()
     torch.compiler.reset()
     options: dict[str, Any] | None = {"freezing": True} if backend == "inductor" else None

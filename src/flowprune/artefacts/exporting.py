@@ -55,7 +55,7 @@ def source(where: str, model: nn.Module, example_inputs: object, *, dynamic_batc
         ValueError: no module, one with lazy parameters, or inputs without a tensor.
         PruningError: the model cannot be copied.
     """
-    example = Example.of(example_inputs).copied()
+    example = Example.of(example_inputs, where).copied()
     twin = duplicate(require_model(where, model), where).eval()
     if cpu:
         twin, example = twin.cpu(), example.map(lambda x: x.cpu())

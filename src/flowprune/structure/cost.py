@@ -103,7 +103,7 @@ def measure_cost(model: nn.Module, example_inputs: object = None) -> Cost:
 
 def _run_counted(model: nn.Module, example_inputs: object) -> tuple[int, int, int]:
     """Multiply-adds, those of filters that are not zero, and activation bytes of one example."""
-    example = Example.of(example_inputs).copied()
+    example = Example.of(example_inputs, "measure_cost").copied()
     batch = batch_size(example)
     twin = duplicate(model, "measure_cost").eval()
     counted = _Outputs(twin)

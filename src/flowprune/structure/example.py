@@ -27,8 +27,12 @@ class Example:
     kwargs: dict[str, Any]
 
     @classmethod
-    def of(cls, inputs: object) -> Example:
+    def of(cls, inputs: object, where: str = "trace") -> Example:
         """A tuple or list holds the positional arguments, a mapping names them, anything else is the only one.
+
+        Args:
+            inputs: Any of these, or an example.
+            where: The function whose ``example_inputs`` these are.
 
         Raises:
             ValueError: it is the only one, and holds no tensor; or there are no examples in it.
@@ -39,10 +43,14 @@ class Example:
         example = cls(args, kwargs)
         if len(args) == 1 and args[0] is inputs and not example.tensors:
             rule = "a tensor, a tuple of arguments or a mapping of named arguments"
-            raise invalid("example_inputs", rule, type(inputs).__name__, "Pass what the model is called with.")
+            raise invalid(
+                f"{where}(example_inputs=)", rule, type(inputs).__name__, "Pass what the model is called with."
+            )
         if example.tensors and not any(x.numel() for x in example.tensors):
             shapes = [tuple(x.shape) for x in example.tensors]
-            raise invalid("example_inputs", "examples, two will do", f"tensors of shapes {shapes}", "Pass some.")
+            raise invalid(
+                f"{where}(example_inputs=)", "examples, two will do", f"tensors of shapes {shapes}", "Pass some."
+            )
         return example
 
     def call(self, model: nn.Module, where: str | None = None) -> Any:

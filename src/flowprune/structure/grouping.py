@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.fx import Node
 
 from flowprune.core.units import Kind, Member, UnitGroup
 from flowprune.structure.atoms import Atoms, Ints
@@ -127,18 +128,43 @@ def _live(label: Ints, stopped: Ints, producers: list[Axis]) -> np.ndarray[tuple
 def left_whole(ledger: Ledger) -> list[tuple[str, ...]]:
     """For each refusal, in order, the producing weights that it leaves whole.
 
-    Channels that the model's inputs or outputs fix anyway are no fault of an operation.
+    Channels that the model's outputs fix anyway are no fault of an operation.
     """
     label = ledger.atoms.labels()
     producers = _producers(ledger)
-    free = np.ones(len(label), dtype=bool)
-    if ledger.frozen:
-        free[label[np.concatenate([a.reshape(-1) for a in ledger.frozen])]] = False
+    free = ~_of(label, [atoms for node, atoms in ledger.frozen if node is None])
     result: list[tuple[str, ...]] = []
     for found in ledger.refused.values():
-        hit = np.zeros(len(label), dtype=bool)
-        hit[label[np.concatenate([a.reshape(-1) for a in found])]] = True
-        hit &= free
+        hit = _of(label, found) & free
         names = [axis.name for axis in producers if hit[label[axis.atoms]].any()]
         result.append(tuple(dict.fromkeys(names)))
     return result
+
+
+def silently_whole(ledger: Ledger) -> dict[Node, tuple[str, ...]]:
+    """The weights of several channels, none of which is a unit, that no refusal names and no output fixes.
+
+    By the node at which they are left whole.
+    """
+    label = ledger.atoms.labels()
+    told = _of(label, [atoms for node, atoms in ledger.frozen if node is None])
+    told |= _of(label, [atoms for found in ledger.refused.values() for atoms in found])
+    live = _live(label, ledger.stopped(), _producers(ledger))
+    producers = [axis for axis in _producers(ledger) if len(axis.atoms) > 1 and not live[label[axis.atoms]].any()]
+    result: dict[Node, tuple[str, ...]] = {}
+    for node, atoms in ledger.frozen:
+        if node is not None:
+            hit = _of(label, [atoms]) & ~told
+            told |= hit
+            names = dict.fromkeys(axis.name for axis in producers if hit[label[axis.atoms]].any())
+            if names:
+                result[node] = tuple(dict.fromkeys((*result.get(node, ()), *names)))
+    return result
+
+
+def _of(label: Ints, atoms: Sequence[Ints]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """For each class whether one of these atoms is of it."""
+    hit = np.zeros(len(label), dtype=bool)
+    if atoms:
+        hit[label[np.concatenate([a.reshape(-1) for a in atoms])]] = True
+    return hit

@@ -57,7 +57,7 @@ def latency(
         4
     """
     check_repeats("latency", repeats, threads)
-    example = Example.of(example_inputs).copied()
+    example = Example.of(example_inputs, "latency").copied()
     twin = duplicate(require_model("latency", model), "latency").eval()
     with random_state_kept(model), threads_of(threads) as used:
         times = in_turns((twin,), example, warmup, repeats, where="latency")[0]

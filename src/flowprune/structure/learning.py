@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from torch import nn
 
+from flowprune.core.errors import PruningError
 from flowprune.core.units import Layout
 from flowprune.structure.capture import Captured, Deadline
 from flowprune.structure.example import Example
 from flowprune.structure.grouping import groups
 from flowprune.structure.ledger import Ledger
-from flowprune.structure.lessons import Lessons, Spot
+from flowprune.structure.lessons import Attribute, Lessons, Place, Spot
 from flowprune.structure.sizes import Sizes, alike, candidates, told
 from flowprune.structure.trial import Disproof, attempt
 
+GUESSES = 32
+"""How many sets of attributes are tried in one trace."""
 RUNS = "the code does not run, or takes another way, without one of these channels"
 
 
@@ -28,12 +31,18 @@ class Bench:
         graphs: Of it.
         example: What it is called with.
         deadline: For all trials together.
+        guesses: How many are left.
     """
 
     twin: nn.Module
     graphs: Sequence[Captured]
     example: Example
     deadline: Deadline
+    guesses: Iterator[int] = field(default_factory=lambda: iter(range(GUESSES)))
+
+    def may_guess(self) -> bool:
+        """Whether one more guess is to be tried; after that what fails is left whole, so that a trace ends."""
+        return next(self.guesses, None) is not None
 
     def attempt(self, ledger: Ledger, layout: Layout | None = None) -> Disproof | None:
         """Try what a walk has found; see :func:`~flowprune.structure.trial.attempt`."""
@@ -56,12 +65,29 @@ def holds(bench: Bench, ledger: Ledger) -> bool:
             _forget(lessons, named)
             named, after = {}, bench.attempt(ledger)
         elif not mended:
-            spots = disproof.spots or _one_by_one(bench, ledger)
-            for spot in spots:
-                lessons.disprove(spot, disproof.reason if disproof.spots else RUNS)
+            if not (_made(ledger, disproof) or _joined(bench, ledger, disproof)):
+                _disprove(bench, ledger, disproof)
             return False
         disproof = after
     return True
+
+
+def _disprove(bench: Bench, ledger: Ledger, disproof: Disproof) -> None:
+    """Note what is not explained: at least one node more than before, so that walks come to an end.
+
+    Raises:
+        PruningError: there is none left to blame.
+    """
+    lessons = ledger.lessons
+    if lessons.disprove(disproof.spots, disproof.reason):
+        return
+    if lessons.disprove(_one_by_one(bench, ledger), RUNS):
+        return
+    if not lessons.disprove([_first(ledger, name) for name in groups(ledger)], RUNS):
+        raise PruningError(
+            f"trace(model=) must be a model of which a cut copy can be understood; {disproof.reason}, and it cannot be "
+            "told which. Nothing was changed. Please report the model."
+        )
 
 
 def _named(bench: Bench, ledger: Ledger) -> Sizes:
@@ -83,20 +109,52 @@ def _mended(bench: Bench, ledger: Ledger, disproof: Disproof) -> tuple[bool, Dis
     likely = candidates(bench.twin, bench.graphs, ledger, disproof.spots)
     for sizes in [*likely, *alike(bench.twin, bench.graphs, ledger, disproof.before)]:
         new = {attribute: place for attribute, place in sizes.items() if attribute not in lessons.sizes}
-        if not new:
+        if not new or not bench.may_guess():
             continue
         lessons.sizes.update(new)
         after = bench.attempt(ledger)
-        if after is None or (after.spots and _place(ledger, after) > _place(ledger, disproof)):
+        if after is None or _place(ledger, after) > _place(ledger, disproof):
             return True, after
         _forget(lessons, new)
     return False, disproof
 
 
+def _made(ledger: Ledger, disproof: Disproof) -> bool:
+    """Whether a constant was made as long as an attribute says: from here on its entries are the channels' own."""
+    lessons, known = ledger.lessons, ledger.sizes()
+    for spot, axis, _ in disproof.made:
+        size = ledger.results[spot][0].shape[axis]
+        counting = next((attribute for attribute, atoms in known.items() if len(atoms) == size), None)
+        if counting is not None and (spot, axis) not in lessons.made:
+            lessons.made.add((spot, axis))
+            lessons.joined.add((counting, (spot, axis)))
+            return True
+    return False
+
+
+def _joined(bench: Bench, ledger: Ledger, disproof: Disproof) -> bool:
+    """Whether an attribute seems to count several channels, here or elsewhere: from here on they are cut together."""
+    lessons = ledger.lessons
+    places: dict[Attribute, list[Place]] = {}
+    for spot in disproof.spots:
+        for sizes in candidates(bench.twin, bench.graphs, ledger, [spot]):
+            for attribute, place in sizes.items():
+                first = places.setdefault(attribute, [lessons.sizes.get(attribute, place)])
+                if place not in first:
+                    first.append(place)
+    for attribute, (first, *others) in places.items():
+        new = {(attribute, other) for other in others} - lessons.joined
+        if new and bench.may_guess():
+            lessons.sizes.setdefault(attribute, first)
+            lessons.joined |= new
+            return True
+    return False
+
+
 def _place(ledger: Ledger, disproof: Disproof) -> int:
     """How far the code ran as foretold: the number of the first node that failed."""
     places = {spot: number for number, spot in enumerate(ledger.dims)}
-    return min((places[spot] for spot in disproof.spots), default=-1)
+    return min((places[spot] for spot in (*disproof.spots, *(made for made, *_ in disproof.made))), default=-1)
 
 
 def _one_by_one(bench: Bench, ledger: Ledger) -> list[Spot]:

@@ -11,7 +11,7 @@ from torch.fx import Node
 from flowprune.core.units import Role
 from flowprune.structure.atoms import Atoms, Ints
 from flowprune.structure.call import flat
-from flowprune.structure.lessons import Attribute, Lessons, Split, Spot
+from flowprune.structure.lessons import Attribute, Lessons, Place, Split, Spot
 from flowprune.structure.value import Dim, Leaf, Maker, Value
 
 PRIORITY: tuple[Role, ...] = ("weight", "bias", "norm", "statistic", "input")
@@ -82,7 +82,8 @@ class Ledger:
         self.axes: dict[tuple[str, int], Axis] = {}
         self.makers: dict[str, int] = {}
         self.owned: dict[str, list[Owned]] = {}
-        self.frozen: list[Ints] = []
+        self.node: Node | None = None  # the one that is walked; none where the model's outputs are looked at
+        self.frozen: list[tuple[Node | None, Ints]] = []
         self.refused: dict[tuple[Node, str], list[Ints]] = {}
         self.suspects: list[tuple[Node, Ints]] = []
         self.counted: dict[Spot, list[tuple[str, Ints]]] = {}
@@ -143,8 +144,8 @@ class Ledger:
         self.owned.setdefault(name, []).append(Owned(leaf.name, leaf.axes[axis], positions, along))
 
     def freeze(self, atoms: Ints) -> None:
-        """Leave these whole because the model's inputs and outputs are what they are."""
-        self.frozen.append(atoms)
+        """Leave these whole because they meet, at the node that is walked, a tensor whose size is what it is."""
+        self.frozen.append((self.node, atoms))
 
     def refuse(self, node: Node, reason: str, atoms: Iterable[Ints]) -> None:
         """Leave these whole because the node cannot be explained."""
@@ -186,12 +187,22 @@ class Ledger:
     def sizes(self) -> dict[Attribute, Ints]:
         """The attributes that count channels, as far as lessons say, and the channels."""
         found: dict[Attribute, Ints] = {}
-        for attribute, (spot, place) in self.lessons.sizes.items():
-            dims = self.dims.get(spot, [])
-            dim = dims[place] if place < len(dims) else None
+        for attribute, place in self.lessons.sizes.items():
+            dim = self._dim(place)
             if dim is not None:
                 found[attribute] = dim.atoms
         return found
+
+    def join(self) -> None:
+        """Make channels one that one attribute counts."""
+        for attribute, place in self.lessons.joined:
+            first, other = (self._dim(at) for at in (self.lessons.sizes[attribute], place))
+            if first is not None and other is not None and first.size == other.size:
+                self.atoms.unify(first.atoms, other.atoms)
+
+    def _dim(self, place: Place) -> Dim | None:
+        dims = self.dims.get(place[0], [])
+        return dims[place[1]] if place[1] < len(dims) else None
 
     def refused_atoms(self) -> Ints:
         """All atoms that are left whole because a node cannot be explained."""
@@ -200,5 +211,5 @@ class Ledger:
 
     def stopped(self) -> Ints:
         """All atoms that are left whole for any reason."""
-        parts = [*self.frozen, *(a for found in self.refused.values() for a in found)]
+        parts = [*(atoms for _, atoms in self.frozen), *(a for found in self.refused.values() for a in found)]
         return np.concatenate([p.reshape(-1) for p in parts]) if parts else np.empty(0, np.int64)

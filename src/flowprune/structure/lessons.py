@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -22,6 +23,8 @@ class Spot(NamedTuple):
 
 Attribute: TypeAlias = tuple[str, str]
 """The path of a module, and an attribute of it."""
+Place: TypeAlias = tuple[Spot, int]
+"""A node, and the number of a dimension among those that flow into and out of it."""
 
 
 class Split(NamedTuple):
@@ -31,11 +34,13 @@ class Split(NamedTuple):
         spot: The node.
         atoms: Of the channels.
         options: How many dimensions there are to choose from.
+        free: Whether the code computes the size of the first of them, which speaks for it.
     """
 
     spot: Spot
     atoms: Ints
     options: int
+    free: bool = False
 
 
 @dataclass(eq=False)
@@ -48,20 +53,29 @@ class Lessons:
         disproved: Nodes that a cut has shown to do something else than their rule says, and why.
         sizes: Attributes that count channels: each counts the dimension of that number among those that flow into
             and out of a node.
+        joined: Further dimensions that an attribute counts: their channels are one with those that it counts first.
+        made: Axes of constant tensors that the code makes as long as an attribute says.
     """
 
     choices: dict[Spot, int] = field(default_factory=dict[Spot, int])
     exhausted: set[Spot] = field(default_factory=set[Spot])
     disproved: dict[tuple[Spot, int], str] = field(default_factory=dict[tuple[Spot, int], str])
-    sizes: dict[Attribute, tuple[Spot, int]] = field(default_factory=dict[Attribute, tuple[Spot, int]])
+    sizes: dict[Attribute, Place] = field(default_factory=dict[Attribute, Place])
+    joined: set[tuple[Attribute, Place]] = field(default_factory=set[tuple[Attribute, Place]])
+    made: set[tuple[Spot, int]] = field(default_factory=set[tuple[Spot, int]])
 
     def choice(self, spot: Spot) -> int:
         """Which option of a reshape is taken."""
         return self.choices.get(spot, 0)
 
-    def disprove(self, spot: Spot, reason: str) -> None:
-        """A node, as it is read now, is not what its rule says."""
-        self.disproved[spot, self.choice(spot)] = reason
+    def disprove(self, spots: Iterable[Spot], reason: str) -> bool:
+        """Nodes, as they are read now, are not what their rules say. Whether that was new of any."""
+        known = len(self.disproved)
+        for spot in spots:
+            self.disproved.setdefault((spot, self.choice(spot)), reason)
+            self.joined = {(attribute, place) for attribute, place in self.joined if place[0] != spot}
+            self.made = {(made, axis) for made, axis in self.made if made != spot}
+        return len(self.disproved) > known
 
     def reason(self, spot: Spot) -> str | None:
         """Why a node, as it is read now, cannot be explained."""

@@ -17,7 +17,7 @@ from flowprune.core.fingerprint import fingerprint
 from flowprune.structure.example import Example
 from flowprune.structure.history import HISTORY
 from flowprune.structure.records import Trace
-from flowprune.structure.twin import is_torch
+from flowprune.structure.twin import is_of_library
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type, Enum, slice, torch.dtype, torch.device, torch.Size)
 CONTAINERS = (dict, tuple, list, set, frozenset)
@@ -74,7 +74,10 @@ def _key(model: nn.Module) -> str:
     for module in model.modules():
         own = {name: value for name, value in vars(module).items() if name not in REGISTRIES}
         hooks = [
-            h for hooks in (module._forward_hooks, module._forward_pre_hooks) for h in hooks.values() if is_torch(h)
+            h
+            for hooks in (module._forward_hooks, module._forward_pre_hooks)
+            for h in hooks.values()
+            if is_of_library(h, ("torch",))
         ]
         told = _told((type(module), getattr(type(module), "forward", None), own, hooks), DEPTH + 2)
         described.update(told.encode(errors="replace"))

@@ -40,7 +40,7 @@ def peak_memory(model: nn.Module, example_inputs: object) -> int:
         320
     """
     require_model("peak_memory", model)
-    example = Example.of(example_inputs).copied()
+    example = Example.of(example_inputs, "peak_memory").copied()
     twin = duplicate(model, "peak_memory").eval()
     # Not inference mode: its composite operations would be seen from outside only.
     with random_state_kept(model), torch.inference_mode(False), torch.no_grad(), LiveBytes() as live:

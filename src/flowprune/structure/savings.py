@@ -155,7 +155,7 @@ def cost_report(
     before, after = measure_cost(dense, example_inputs), measure_cost(pruned, example_inputs)
     if example_inputs is None:
         return CostReport(before, after)
-    example = Example.of(example_inputs).copied()
+    example = Example.of(example_inputs, "cost_report").copied()
     batch_size(example)
     found: list[Measured] = []
     for size in dict.fromkeys(batch_sizes):

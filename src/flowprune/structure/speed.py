@@ -92,7 +92,7 @@ def compare_speed(
         4
     """
     check_repeats("compare_speed", repeats)
-    example = Example.of(example_inputs).copied()
+    example = Example.of(example_inputs, "compare_speed").copied()
     twins = [duplicate(require_model("compare_speed", model), "compare_speed").eval() for model in (dense, pruned)]
     if channels_last:
         example = example.channels_last()

@@ -48,6 +48,11 @@ SIZED = (
 )
 MADE = ("full", "zeros", "ones", "empty", "new_", "arange", "rand", "_unsafe_view", "_reshape_alias")
 """Operations whose whole numbers are sizes: their results tell whether these are right."""
+CONSTANT = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full")
+"""Operations that make the same number everywhere: shorter, they make what a cut would leave of them."""
+
+VARIETY = 3
+"""How many different numbers of units groups of one size lose; neighbours differ, and captures of layers stay alike."""
 
 Flags: TypeAlias = NDArray[np.bool_]
 
@@ -60,11 +65,13 @@ class Disproof:
         spots: The nodes whose rule does not hold; empty where it cannot be told which.
         reason: In words.
         before: Nodes that name a size of the same channels, and may have gone wrong in silence before these.
+        made: A node that makes a constant, its axes that became shorter, and how long they are now.
     """
 
     spots: tuple[Spot, ...]
     reason: str
     before: tuple[Spot, ...] = ()
+    made: tuple[tuple[Spot, int, int], ...] = ()
 
 
 def attempt(
@@ -123,10 +130,19 @@ class Units:
 
 
 def _masks(ledger: Ledger, layout: Layout, units: Units) -> dict[str, Tensor]:
-    """Every group loses its last unit, and its first if it has three, and one of each part that the code counts."""
+    """Every group loses its last unit, its first if it has three, and one of each part that the code counts.
+
+    Groups of one size lose different numbers, as far as they have them: a number in the code that is right for one of
+    them is then wrong for the next.
+    """
     masks = {name: torch.arange(layout[name].size) < layout[name].size - 1 for name in units.names}
+    met: dict[int, int] = {}
     for name, mask in masks.items():
-        mask[0] = layout[name].size < 3
+        size = layout[name].size
+        more = met.setdefault(size, 0) % max(1, min(size - 2, VARIETY))
+        met[size] += 1
+        if size >= 3:
+            mask[: 1 + more] = False
     counted = [atoms for found in ledger.counted.values() for _, atoms in found]
     for atoms in (*(atoms for _, atoms in ledger.suspects), *counted):
         live = units.group[atoms] >= 0
@@ -156,7 +172,7 @@ def _difference(before: Captured, after: Captured, ledger: Ledger, graph: int, k
         if node.target is not other.target:
             return Disproof(_near(ledger, spot, node), OTHER_WAY)
         if not _counted(ledger, spot, other, kept) or not _foretold(ledger.results.get(spot, []), other, kept):
-            return Disproof((spot,), WRITTEN)
+            return Disproof(_near(ledger, spot, node), WRITTEN, made=_made(spot, node, other))
         if not _same_numbers(node, other):
             return Disproof(_near(ledger, spot, node), OTHER_NUMBER)
     if len(list(_calls(before))) != len(list(_calls(after))):
@@ -202,6 +218,14 @@ def _numbers(item: Any, sized: bool) -> Iterator[Any]:
             yield from _numbers(item[key], sized)
     elif not isinstance(item, Node) and not (sized and type(item) is int):
         yield item
+
+
+def _made(spot: Spot, node: Node, other: Node) -> tuple[tuple[Spot, int, int], ...]:
+    """The axes of a constant that the code made shorter."""
+    if op_name(node).removeprefix("aten.") not in CONSTANT:
+        return ()
+    sizes = zip(shapes(node)[0], shapes(other)[0], strict=True)
+    return tuple((spot, axis, new) for axis, (old, new) in enumerate(sizes) if old != new)
 
 
 def _near(ledger: Ledger, spot: Spot, node: Node) -> tuple[Spot, ...]:

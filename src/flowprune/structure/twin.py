@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from torch import nn
 
 from flowprune.core.errors import PruningError
 from flowprune.signals.as_found import random_state
+
+LIBRARIES = ("torch", "transformers")
+"""Packages whose modules and hooks are the model's own."""
 
 
 def copied(model: nn.Module, where: str, memo: Mapping[int, object] | None = None) -> nn.Module:
@@ -55,7 +59,7 @@ def sharing(model: nn.Module, where: str) -> nn.Module:
 def duplicate(model: nn.Module, where: str = "trace") -> nn.Module:
     """A deep copy without the user's hooks, which neither see nor slow what is tried on it.
 
-    PyTorch's own hooks stay: some compute a weight.
+    Hooks of PyTorch and of transformers stay: some compute a weight, some collect outputs.
 
     Raises:
         PruningError: the model cannot be copied.
@@ -64,18 +68,25 @@ def duplicate(model: nn.Module, where: str = "trace") -> nn.Module:
 
 
 def without_hooks(twin: nn.Module) -> nn.Module:
-    """The model itself, its hooks gone but for PyTorch's own."""
+    """The model itself, its hooks gone but for those of its libraries."""
     for module in twin.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in [key for key, hook in hooks.items() if not is_torch(hook)]:
+            for key in [key for key, hook in hooks.items() if not is_of_library(hook)]:
                 del hooks[key]
     return twin
 
 
-def is_torch(hook: object) -> bool:
-    """Whether a hook is PyTorch's own."""
+def is_of_library(hook: object, libraries: Collection[str] = LIBRARIES) -> bool:
+    """Whether a hook is of a library that builds models, and part of what they compute."""
+    hook = hook.func if isinstance(hook, partial) else hook
     owner = getattr(hook, "__module__", None) or type(hook).__module__
-    return owner.partition(".")[0] == "torch"
+    return owner.partition(".")[0] in libraries
+
+
+def has_hooks(model: nn.Module) -> bool:
+    """Whether there are forward hooks besides those of its libraries."""
+    hooks = (h for m in model.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values()))
+    return not all(is_of_library(hook) for hook in hooks)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from operator import getitem
 from typing import Any, cast
 
@@ -35,8 +35,10 @@ def walk(captured: Captured, ledger: Ledger, rules: Mapping[str, Row], deadline:
         if node.op == "placeholder":
             known[node] = _placeholder(captured, node)
         elif node.op == "call_function":
+            ledger.node = node
             known[node] = _called(ledger, rules, node, known)
         elif node.op == "output":
+            ledger.node = None
             for value in flat(bind(node, known)["argument 0"]):
                 for dim in value.dims if value.leaf is None else ledger.data(node, value).dims:
                     ledger.link(dim, None)
@@ -59,6 +61,9 @@ def _called(ledger: Ledger, rules: Mapping[str, Row], node: Node, known: dict[No
         return None
     row = rules.get(name)
     raw = bind(node, known)
+    axes = [axis for made, axis in ledger.lessons.made if made == ledger.spot(node)]
+    if axes:
+        return _constant(ledger, node, axes)
     try:
         disproved = ledger.lessons.reason(ledger.spot(node))
         if row is None or disproved is not None:
@@ -72,6 +77,16 @@ def _called(ledger: Ledger, rules: Mapping[str, Row], node: Node, known: dict[No
     if in_place(node):
         _overwrite(ledger, node, known, result)
     return result
+
+
+def _constant(ledger: Ledger, node: Node, axes: Collection[int]) -> Value:
+    """A tensor of one number everywhere, some of whose axes are as long as there are channels."""
+    shape = shapes(node)[0]
+    reason = "it fills in a number"
+    dims = [Dim(ledger.atoms.new(n)).broken(node, reason) if i in axes else None for i, n in enumerate(shape)]
+    value = Value(shape, tuple(dims))
+    ledger.note(node, (), value)
+    return value
 
 
 def _data(ledger: Ledger, node: Node, argument: Any) -> Any:

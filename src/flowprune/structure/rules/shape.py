@@ -133,7 +133,7 @@ def _regrouped(
             return [dim.take(line[:, 0]) if i == axis else None for i in range(len(outer))]
     spot = ledger.spot(call.node)
     options = list(dict.fromkeys([*(a for a in free if a in lines), max(lines), *lines]))
-    ledger.splits.append(Split(spot, dim.atoms, len(options)))
+    ledger.splits.append(Split(spot, dim.atoms, len(options), free=any(a in lines for a in free)))
     axis = options[ledger.lessons.choice(spot) % len(options)]
     atoms = dim.atoms[lines[axis]]
     ledger.atoms.unify(atoms, np.broadcast_to(atoms[:, :1], atoms.shape))
