@@ -36,6 +36,8 @@ TOLD: Final[dict[str, Kind]] = {
     "nhead": "heads",
     "heads": "heads",
     "all_head_size": "heads",
+    "split_size": "heads",
+    "inner_dim": "heads",
     "intermediate_size": "channels",
     "n_inner": "channels",
     "hidden_features": "channels",
