@@ -79,12 +79,12 @@ def _follow(optimizer: Optimizer, cut: Cut | CutPlan, plan: Plan, before: nn.Mod
         todo = "Pass the pruned model, or slice its state_dict() with fp.carry_state."
         raise invalid("carry(optimizer=)", "given with the model that it shall train", type(cut).__name__, todo)
     model = unwrapped(cut)
-    if before is None:
-        if not held_names(optimizer, model):
-            todo = "Pass the model whose parameters the optimizer holds."
-            raise invalid("carry(before=)", "given, as the optimizer does not train the pruned model yet", None, todo)
-        return
-    old = unwrapped(before)
+    old, held = None if before is None else unwrapped(before), held_names(optimizer, model)
+    if held and (old is None or not held_names(optimizer, old)):
+        return  # it was carried already
+    if old is None:
+        todo = "Pass the model whose parameters the optimizer holds."
+        raise invalid("carry(before=)", "given, as the optimizer does not train the pruned model yet", None, todo)
     if not held_names(optimizer, old):
         raise invalid("carry(before=)", "the model whose parameters the optimizer holds", type(old).__name__)
     done, new = _since(plan, old, where="carry(before=)"), dict(model.named_parameters())
