@@ -37,6 +37,8 @@ COMMANDS = {
     "analyse": analyse,
     "verify": verify,
 }
+RESUMING = ("run", "sweep")
+"""Commands that go on from where they were stopped."""
 
 
 def options(
@@ -57,7 +59,7 @@ def application() -> typer.Typer:
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
     app.callback(invoke_without_command=True, no_args_is_help=True)(options)
     for name, command in COMMANDS.items():
-        app.command(name)(told(command))
+        app.command(name)(told(command, resumes=name in RESUMING))
     return app
 
 
