@@ -124,7 +124,7 @@ def test_a_scope_that_names_another_sparsity_than_the_pattern_is_refused() -> No
         fp.select(scores, scope={"3.*": 0.25})
     every = {"3.*": 0.5, "8.*": 0.5, "10.*": 0.5}
     assert all(torch.equal(fp.select(scores, scope=every)[n], fp.select(scores)[n]) for n in FIT)
-    with pytest.raises(ValueError, match=r"Pruner\(scope=\) must be 0\.5, the sparsity of 2:4 weights; got 0\.25"):
+    with pytest.raises(ValueError, match=r"^prune\(scope=\) must be 0\.5, the sparsity of 2:4 weights; got 0\.25"):
         fp.prune(model, measure="magnitude", granularity=units, scope={"3.*": 0.25})
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert fp.prune(model, measure="magnitude", granularity=units, scope=every).masks.sparsity == 0.5

@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.utils._pytree import tree_leaves
 
 from flowprune.core.arguments import require_model
-from flowprune.core.errors import PruningError
+from flowprune.core.errors import PruningError, renamed
 from flowprune.structure.capture import user_line
 from flowprune.structure.cost import batch_size
 from flowprune.structure.example import Example
@@ -54,7 +54,8 @@ def source(where: str, model: nn.Module, example_inputs: object, *, dynamic_batc
         ValueError: no module, one with lazy parameters, or inputs without a tensor.
         PruningError: the model cannot be copied.
     """
-    example = Example.of(example_inputs).copied()
+    with renamed({"trace(": f"{where}("}):
+        example = Example.of(example_inputs).copied()
     twin = duplicate(require_model(where, model), where).eval()
     if cpu:
         twin, example = twin.cpu(), example.map(lambda x: x.cpu())

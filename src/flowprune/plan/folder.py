@@ -31,6 +31,8 @@ PLAN, INDICES, WEIGHTS = "plan.json", "plan.safetensors", "model.safetensors"
 BUFFER = "buffer/"
 """Before the names of buffers that a state dict leaves out, in the file of indices."""
 Fields = dict[str, Any]
+FIELDS = {"versions": dict, "model": dict, "operations": list, "files": dict, "channels_last": list}
+"""What every plan holds, beside what may be null."""
 
 
 def write_plan(folder: Path, plan: Plan, model: nn.Module) -> None:
@@ -101,7 +103,7 @@ def read_plan(path: Path | str) -> Plan:
             raise PruningError(
                 f"{folder / PLAN} holds an operation of kind {entry.get('kind')!r}, which this flowprune "
                 f"({__version__}) does not know: {', '.join(OPERATIONS)}. It was written by "
-                f"{fields['versions']['flowprune']}: update flowprune."
+                f"{fields['versions'].get('flowprune', 'a later one')}: update flowprune."
             )
     try:
         return _plan(fields, store)
@@ -151,6 +153,11 @@ def read_fields(folder: Path) -> Fields:
         )
     if fields.pop("checksum", None) != checksum_of(fields) or version != FORMAT:
         raise damaged(path, "its checksum does not hold")
+    for name, kind in FIELDS.items():
+        if not isinstance(fields.get(name), kind):
+            raise damaged(path, f"it holds no {name!r}")
+    if not all(isinstance(entry, dict) for entry in fields["operations"]):
+        raise damaged(path, "an operation of it is no JSON object")
     return fields
 
 

@@ -55,7 +55,7 @@ def save(
         >>> sorted(file.name for file in folder.iterdir())
         ['model.safetensors', 'plan.json']
     """
-    model = unwrapped(require_model("save", pruned if isinstance(pruned, nn.Module) else _model_of(pruned)))
+    model = unwrapped(require_model("save", model_of("save(pruned=)", pruned)))
     plan = replace(plan_of(model), measure=measure, seeds=dict(seeds or {}))
     plan = replace(plan, sparsity=_sparsity(plan))
     if not isinstance(pruned, nn.Module):
@@ -80,9 +80,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def _model_of(pruned: PruneResult | Pruner) -> nn.Module:
+def model_of(where: str, pruned: nn.Module | PruneResult | Pruner) -> nn.Module:
+    """The model itself, or that of what pruned it.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(pruned, nn.Module):
+        return pruned
     if not isinstance(pruned, (PruneResult, Pruner)):
-        raise invalid("save(pruned=)", "a model, a PruneResult or a Pruner", type(pruned).__name__)
+        raise invalid(where, "a model, a PruneResult or a Pruner", type(pruned).__name__)
     return pruned.model
 
 

@@ -12,20 +12,29 @@ from flowprune.core.errors import invalid
 from flowprune.plan.folder import read_plan
 from flowprune.plan.operations import OPERATIONS
 from flowprune.plan.records import Plan, name_after, past_of
-from flowprune.plan.saving import unwrapped
+from flowprune.plan.saving import model_of, unwrapped
+from flowprune.prune import Pruner, PruneResult
 from flowprune.structure.history import Dropping, Kept, Operation, Removal, composed
 
-Cut: TypeAlias = nn.Module | Plan | Path | str
-"""A pruned model, its plan, or where that is saved."""
+Cut: TypeAlias = nn.Module | PruneResult | Pruner | Plan | Path | str
+"""A pruned model, what pruned it, its plan, or where that is saved."""
 WRAPPERS = ("", "module.", "_orig_mod.", "module._orig_mod.")
 """What may stand before the names of a model's tensors, where they were saved from inside of something."""
 
 
-def past(cut: Cut) -> Plan:
-    """The plan that is meant, with every round of its own where a model is given."""
+def past(where: str, cut: Cut) -> Plan:
+    """The plan that is meant, with every round of its own where a model is given.
+
+    Raises:
+        ValueError: it is nothing that has a plan.
+    """
     if isinstance(cut, Plan):
         return cut
-    return past_of(unwrapped(cut)) if isinstance(cut, nn.Module) else read_plan(cut)
+    if isinstance(cut, (Path, str)):
+        return read_plan(cut)
+    if not isinstance(cut, (nn.Module, PruneResult, Pruner)):
+        raise invalid(where, "a pruned model, what fp.prune returned, a plan or its folder", type(cut).__name__)
+    return past_of(unwrapped(model_of(where, cut)))
 
 
 def since(
