@@ -203,6 +203,62 @@ def test_a_forward_that_raises(folder, code, dataset):
         assert len(output.strip().splitlines()) <= 3
 
 
+MISTAKES = [
+    ("--sparsity 1.5", "--sparsity must be a number in [0, 1); got 1.5."),
+    ("--budget foo=3", "--budget must be UNIT=NUMBER"),
+    ("--budget parameters=-1", "--budget must be a fraction in (0, 1]"),
+    ("--budget parameters=0.0001", "--budget must be at least"),
+    ("--granularity nm:5:4", "--granularity must be n < m"),
+    ("--granularity blocks:0x1 --sparsity 0.5", "--granularity must be a whole number >= 1"),
+    ("--granularity nm:2:4 --sparsity 0.3", "--sparsity must be of the sparsity 0.5 that nm:2:4 has"),
+    ("--sparsity 0.99 --protect 0.*", "--sparsity must leave what floors and protection keep"),
+    ("--sparsity 0.99 --protect nowhere", "--protect has no 'nowhere'"),
+    ("--sparsity 0.4 --rounds 30", "--rounds must be one of at most 3 rounds"),
+    ("--sparsity 0.5 --floor 2", "--floor must be in [0, 1)"),
+    ("--sparsity 0.5 --members group --granularity weights", "--members must be 'producers' with weights"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "begins"), MISTAKES)
+def test_a_mistake_names_the_option_that_was_typed(folder, arguments, begins):
+    own = ("--model", "own_models:build", "--input-shape", 6, "--measure", "magnitude")
+    output = call("prune", *own, *arguments.split(), code=2)
+    assert output.startswith(begins)
+
+
+def test_what_python_offers_is_offered_here(folder):
+    own = ("--model", "own_models:Tied", "--input-shape", 6, "--measure", "magnitude", "--batch-sizes", 1)
+    assert "c.weight" in call("prune", *own, "--sparsity", 0.5)
+    call("prune", *own, "--sparsity", 0.1, "--granularity", "weights", "--protect", "a.*", "--protect", "c.*")
+    stored = load_file(folder / "pruned" / "model.safetensors")
+    assert {name for name, value in stored.items() if not value.all()} == {"d.weight"}
+    with_floor = ("--floor", 0.5, "--scope", "local", "--members", "group", "--normalise", "mean")
+    said = call("prune", *own, "--sparsity", 0.6, *with_floor, code=2)
+    assert "floors and protection keep" in said
+    assert "exact sparsity" in call("prune", *own, "--sparsity", 0.3, *with_floor)
+
+
+def test_the_words_of_the_options_are_those_of_the_library():
+    from typing import get_args
+
+    from flowprune.cli import options
+    from flowprune.core.units import MEMBERS
+    from flowprune.masks.pools import SCOPES
+    from flowprune.measures.normalise import NORMALISERS
+
+    for option, known in ((options.Scope, SCOPES), (options.Members, MEMBERS), (options.Normalise, NORMALISERS)):
+        assert set(get_args(get_args(option)[0])) == set(known)
+
+
+def test_the_help_of_prune_has_headings_and_an_example_of_a_budget():
+    said = call("prune", "--help")
+    for heading in ("What model:", "What to remove:", "How much:", "Data:", "Output:"):
+        assert f"\n{heading}\n" in said
+    words = " ".join(said.split())
+    assert "such as flops=0.5" in words
+    assert "multiply-adds" in words
+
+
 def test_a_model_of_transformers(folder):
     pytest.importorskip("transformers")
     fields = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=24,image_size=8,patch_size=4"

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from flowprune.cli.option_names import in_options
 from flowprune.cli.own_code import DEBUG_TODO, place_of, words
 from flowprune.core.errors import PruningError
 
@@ -39,7 +40,7 @@ def told(command: Callable[..., None], *, resumes: bool = False) -> Callable[...
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            said = _said(error)
+            said = _said(error, command)
             if said is None or os.environ.get(DEBUG):
                 raise
             lines = said.splitlines()
@@ -50,10 +51,10 @@ def told(command: Callable[..., None], *, resumes: bool = False) -> Callable[...
     return run
 
 
-def _said(error: Exception) -> str | None:
+def _said(error: Exception, command: Callable[..., None]) -> str | None:
     """What is printed of an error; None where nobody but a programmer can mend it."""
     if isinstance(error, (ValueError, PruningError, OSError)):
-        return str(error)
+        return in_options(str(error), command)
     if place_of(error) is None:
         return None
     return f"--model must be a model that runs; its code raised {words(error)}. {DEBUG_TODO}"
