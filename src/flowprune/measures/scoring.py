@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -36,6 +36,15 @@ class Granularity(Protocol):
 
     def layout(self, signals: Signals) -> Groups | None:
         """The groups of units; None for single weights."""
+        ...
+
+
+@runtime_checkable
+class PartlyFitting(Protocol):
+    """A granularity that does not fit every weight."""
+
+    def left_out(self, signals: Signals) -> Mapping[str, str]:
+        """The weights that it does not fit, with the reason, by name."""
         ...
 
 
@@ -181,6 +190,20 @@ def _units(signals: Signals, layout: Groups) -> Signals:
     return Signals(params={name: some.new_zeros(group.shape) for name, group in layout.items()})
 
 
+def _why_none(granularity: Granularity, signals: Signals) -> str:
+    """Why there is no unit, and what to do, as far as the granularity knows."""
+    if not isinstance(granularity, PartlyFitting):
+        return (
+            "Every layer was skipped or left whole: fp.trace(model, x).refusals says which operation kept which "
+            "weights whole, and why."
+        )
+    odd = granularity.left_out(signals)
+    told = "; ".join(f"{name!r} ({why})" for name, why in [*odd.items()][:4])
+    more = f"; and {len(odd) - 4} more" if len(odd) > 4 else ""
+    fits = f"It fits no weight: {told}{more}." if odd else "Every weight was skipped."
+    return f"{fits} Choose other sizes, or fp.Weights()."
+
+
 def _names(
     measure: Measure, granularity: Granularity, layout: Groups | None, signals: Signals, *, members: Members
 ) -> list[str]:
@@ -191,8 +214,7 @@ def _names(
         names = tuple(layout)
     if not names:
         raise PruningError(
-            f"score(granularity=) must offer a unit; {granularity.name} offered none. Every layer was skipped or "
-            "left whole: fp.trace(model, x).refusals says which operation kept which weights whole, and why."
+            f"score(granularity=) must offer a unit; {granularity.name} offered none. {_why_none(granularity, signals)}"
         )
     if layout is None:
         return list(names)
