@@ -267,6 +267,8 @@ def test_nothing_is_changed_where_something_does_not_fit():
         ({"ema": wrong}, r"carry\(ema=\) must be of the model that was cut, in which stem.weight was"),
         ({"ema": {"a": torch.ones(1)}}, "by the model's names"),
         ({"ema": 3}, "a dictionary of tensors"),
+        ({"ema": nn.Linear}, "a module, or a dictionary of tensors by parameter name; got 'Linear'"),
+        ({"ema": nn.Linear(2, 2)}, r"of the model that was cut, which has no 'weight'; got \(2, 2\)"),
         ({"ema": averaged(Separable(2).double())}, r"carry\(ema=\)"),
     ):
         with pytest.raises(ValueError, match=said):

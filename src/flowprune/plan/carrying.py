@@ -118,7 +118,8 @@ def _catch_up(model: nn.Module, operations: tuple[Operation, ...]) -> None:
 
 def _checked(ema: object) -> MutableMapping[str, Tensor]:
     if not isinstance(ema, MutableMapping):
-        raise invalid("carry(ema=)", "a module, or a dictionary of tensors by parameter name", type(ema).__name__)
+        got = getattr(ema, "__name__", type(ema).__name__)
+        raise invalid("carry(ema=)", "a module, or a dictionary of tensors by parameter name", got)
     return ema
 
 

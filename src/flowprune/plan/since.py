@@ -67,6 +67,8 @@ def since(
     if missing:
         raise invalid(where, "of all parameters of a model that loses blocks", f"none for {missing[0]!r}")
     name = next(n for n in (params if whole else shapes) if now.get(n) != shapes[n] or dense.get(n) != shapes[n])
+    if name not in dense and name not in now:
+        raise invalid(where, f"of the model that was cut, which has no {name!r}", shapes[name])
     rule = f"of the model that was cut, in which {name} was {dense.get(name)} and is {now.get(name)}"
     raise invalid(where, rule, shapes[name])
 
