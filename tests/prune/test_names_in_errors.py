@@ -8,6 +8,12 @@ from torch import nn
 
 import flowprune as fp
 
+LOSS = fp.objectives.cross_entropy()
+BARE = (
+    "prune(batches=): each batch must be a pair (inputs, targets) or a mapping; got 'Tensor'. "
+    "Pair inputs with their targets; of one such batch, pass [batch]."
+)
+
 
 def net():
     return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
@@ -37,6 +43,11 @@ def net():
         ({"sparsity": 0.5, "bogus": 1}, "prune(...) must be given its own arguments"),
         ({"sparsity": 0.5, "measure": "fisher", "objective": fp.objectives.cross_entropy()}, "prune(batches=)"),
         ({"sparsity": 0.5, "members": "all"}, "prune(members=)"),
+        ({"sparsity": 0.5, "batches": 3}, "prune(batches=) must be an iterable of batches; got 3. To use one batch, "),
+        ({"sparsity": 0.5, "batches": torch.ones(2, 4)}, "prune(batches=) must be an iterable of batches; got 'one ba"),
+        ({"sparsity": 0.5, "batches": [torch.ones(2, 4)]}, BARE),
+        ({"sparsity": 0.5, "measure": "fisher", "objective": LOSS, "batches": [torch.ones(2, 4)]}, BARE),
+        ({"sparsity": 0.5, "batches": [(torch.ones(2, 4),)]}, BARE.replace("Tensor", "tuple of 1")),
     ],
 )
 def test_prune_names_its_own_arguments(given, begins):

@@ -22,6 +22,7 @@ from flowprune.prune.rule import RuleOptions
 from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity, targets_of
 from flowprune.schedules import Schedule, one_shot, require_schedule
+from flowprune.signals.batches import require_batches
 from flowprune.structure import CostReport, cost_report
 from flowprune.structure.cost import batch_size
 from flowprune.structure.example import Example
@@ -104,6 +105,7 @@ def prune(
     require_model("prune", model)
     granularity = Weights() if granularity is None else require_granularity("prune", granularity)
     chosen = require_measure("prune", measure)
+    require_batches("prune", batches)
     asked = one_shot() if schedule is None else require_schedule("prune", schedule)
     names = _names(asked, sparsity)
     with renamed(names):
@@ -111,7 +113,8 @@ def prune(
     if chosen.needs and objective is None:
         raise invalid("prune(objective=)", f"given, because {chosen.name!r} needs {chosen.needs}", None)
     kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
-    example = _example(granularity, kept)
+    with renamed(names):
+        example = _example(granularity, kept)
     copy = deepcopy(model)
     with renamed(names):
         pruner = Pruner(
@@ -159,6 +162,7 @@ def _names(schedule: Schedule, sparsity: float | None) -> dict[str, str]:
     passed_on = {f"gather({name}=)": f"prune({name}=)" for name in ("model", "objective", "batches")}
     return {
         "Pruner(": "prune(",
+        "objective(batch=) must": "prune(batches=): each batch must",
         "Pruner(schedule=) must leave": f"{asked} must leave",
         f"{schedule.name}.targets(sparsity=)": "prune(sparsity=)",
         **passed_on,
