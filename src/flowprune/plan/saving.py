@@ -36,7 +36,8 @@ def save(
     Args:
         pruned: The model, or what pruned it. Of a model in ``DataParallel``, ``DistributedDataParallel``,
             ``AveragedModel`` or ``torch.compile``, the inner one is saved.
-        folder: Made where it is not there; an older plan in it is replaced.
+        folder: Made where it is not there; an older plan in it is replaced, all of it or, where the process dies
+            meanwhile, nothing of it.
         measure: Its name; taken from a result or a pruner.
         seeds: By what they were for, e.g. ``{"init": 0}``; that of the measure is taken from a result or a pruner.
 
@@ -44,7 +45,8 @@ def save(
         The folder.
 
     Raises:
-        ValueError: ``pruned`` is neither, or its state dict holds something that is no tensor.
+        ValueError: ``pruned`` is neither, its state dict holds something that is no tensor, or the folder cannot be
+            written.
         PruningError: something other than flowprune resized its tensors.
 
     Example:
