@@ -130,3 +130,11 @@ def test_a_layout_that_does_not_fit_is_damage(tmp_path, change) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path) -> None:
     with pytest.raises(PruningError, match=r"nowhere\.json"):
         Masks.load(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("place", ["file/masks.safetensors", "folder.safetensors"])
+def test_a_place_that_cannot_be_written_is_told(tmp_path, place) -> None:
+    (tmp_path / "file").write_text("here")
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(ValueError, match=r"Masks\.save\(path=\) must be a file that can be written"):
+        Masks({"w": torch.tensor([True])}).save(tmp_path / place)

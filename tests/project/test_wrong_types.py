@@ -151,6 +151,7 @@ def test_carry_takes_what_fp_prune_returned():
         ),
         (lambda r, at: fp.load(at, net), "The arguments are swapped: fp.load(model_factory, path)."),
         (lambda r, at: fp.load("x", at), "or a function that builds it; got 'x'"),
+        (lambda r, at: fp.load(lambda: 3, at), "load(model_factory=) must be an nn.Module; got 'int'"),
         (lambda r, at: fp.load(net, net()), "load(path=) must be the folder that fp.save wrote; got 'Sequential'"),
         (
             lambda r, at: fp.replay(net(), fp.plan.plan_of(r.model)),

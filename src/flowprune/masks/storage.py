@@ -1,4 +1,4 @@
-"""Masks on disk: packed bits as safetensors, and a JSON file that says what they belong to."""
+"""Masks on disk: packed bits as safetensors, and a JSON file that says what they belong to; each has a checksum."""
 
 from __future__ import annotations
 
@@ -34,25 +34,32 @@ def save(masks: Masks, path: str | Path) -> Path:
     Shapes: any; restored exactly.
 
     Raises:
-        ValueError: the path does not end in ``.safetensors``.
+        ValueError: the path does not end in ``.safetensors``, or cannot be written.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise invalid("Masks.save(path=)", "a path ending in .safetensors", str(path))
     tensors = {f"mask/{name}": pack(mask) for name, mask in masks.items()}
     layout = {name: _describe(group, tensors) for name, group in masks.layout.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
     header = {
         "format": FORMAT,
         "fingerprint": masks.fingerprint,
         "sparsity": masks.sparsity,
         "shapes": {name: list(mask.shape) for name, mask in masks.items()},
         "layout": layout,
-        "sha256": checksum(path),
     }
-    write_json(path.with_suffix(".json"), {**header, "checksum": checksum_of(header)})
+    try:
+        _write(path, header, tensors)
+    except (OSError, SafetensorError) as error:
+        raise invalid("Masks.save(path=)", "a file that can be written", str(path), f"{error}.") from error
     return path
+
+
+def _write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    header["sha256"] = checksum(path)
+    write_json(path.with_suffix(".json"), {**header, "checksum": checksum_of(header)})
 
 
 def load(path: str | Path) -> Masks:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flowprune.core.arguments import require_model
-from flowprune.core.errors import PruningError, invalid
+from flowprune.core.errors import PruningError, invalid, renamed
 from flowprune.plan.folder import (
     BUFFER,
     INDICES,
@@ -71,7 +71,8 @@ def load(model_factory: Factory, path: Path | str) -> nn.Module:
             raise damaged(folder / PLAN, f"{name!r} is not among the tensors")
         tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
     built = model_factory if isinstance(model_factory, nn.Module) else model_factory()
-    dense = require_model("load", built)
+    with renamed({"load(model=)": "load(model_factory=)"}):
+        dense = require_model("load", built)
     _require_dense("load(model_factory=)", plan, dense)
     model = copied(dense, "load") if dense is model_factory else dense
     _carry_out(model, plan, example=None)
