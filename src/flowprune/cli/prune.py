@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,15 +109,8 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     use_data_dir(data_dir)
     target, batches = _budget(budget, sparsity), sizes("--batch-sizes", batch_sizes)
     planned = schedules.build(schedule, rounds=rounds, sparsity=sparsity)
-    subject = prepare(
-        model,
-        dataset,
-        checkpoint=checkpoint,
-        samples=samples,
-        temperature=temperature,
-        seed=seed,
-        input_shape=input_shape,
-    )
+    scored_on = partial(prepare, samples=samples, temperature=temperature, seed=seed)
+    subject = scored_on(model, dataset, checkpoint=checkpoint, input_shape=input_shape)
     result = prune_model(
         subject.model,
         measure=measure,
