@@ -75,6 +75,10 @@ def rename(fields):
     [
         (lambda fields: fields.update(format=99), "reads format 1"),
         (lambda fields: fields.pop("inputs"), "is damaged"),
+        (lambda fields: fields["inputs"][0].update(dtype="floatyy"), r"is damaged \(ValueError\(\"dtype 'floatyy'"),
+        (lambda fields: fields["outputs"][0].update(dtype="ones"), "is damaged"),
+        (lambda fields: fields["inputs"][0].update(shape="abc"), "is damaged"),
+        (lambda fields: fields["inputs"][0].update(low="least"), "is damaged"),
         (lambda fields: fields.update(kind="onnx"), "of another artefact"),
         (rename, "of another artefact"),
         (lambda fields: fields["files"].update({"more.data": "0"}), "more.data is missing"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -135,6 +137,19 @@ def test_ctrl_c_is_no_traceback():
     with pytest.raises(typer.Exit) as end:
         told(interrupted)()
     assert end.value.exit_code == 130
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_only_commands_that_go_on_say_so_when_they_are_stopped(name, monkeypatch):
+    @functools.wraps(COMMANDS[name])
+    def interrupted(**arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, name, interrupted)
+    given = {"verify": "x", "analyse": "flow", "collect": "x --into y", "report": "x", "list": "models"}
+    result = call(name, *given.get(name, "digits" if name == "download" else "").split())
+    assert result.exit_code == 130, result.output
+    assert ("goes on from there" in result.output) == (name in ("run", "sweep"))
 
 
 @pytest.mark.parametrize(

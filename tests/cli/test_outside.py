@@ -40,6 +40,18 @@ def wide(width):
 def text():
     return "a model"
 
+def boom():
+    raise RuntimeError("out of cheese.\\nAnd of wine.\\nRedo from start.")
+
+def key():
+    return {}["a"]
+
+def leaves():
+    raise SystemExit(3)
+
+def refuses():
+    raise ValueError("five is right out")
+
 ready = build()
 """
 
@@ -57,8 +69,12 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "own_models.py").write_text(MODULE)
     (tmp_path / "broken_models.py").write_text("import a_module_that_is_nowhere")
+    (tmp_path / "unwritten_models.py").write_text("x = 1\ndef build(:\n")
+    (tmp_path / "raising_models.py").write_text("import own_models\n\nown_models.key()\n")
+    (tmp_path / "lacking_models.py").write_text("from own_models import nothing_of_this_name\n")
+    (tmp_path / "refusing_models.py").write_text("raise ValueError('not on a Monday')\n")
     yield tmp_path
-    for name in ("own_models", "broken_models"):
+    for name in [name for name in sys.modules if name.endswith("_models")]:
         sys.modules.pop(name, None)
 
 
@@ -121,6 +137,126 @@ def test_a_mistake_is_one_line_and_nothing_is_written(folder, arguments, said):
     assert said in output
     assert len(output.strip().splitlines()) == 1
     assert not (folder / "out").exists()
+
+
+RAISING = [
+    ("own_models:boom", "a factory that runs; own_models:boom raised RuntimeError: out of cheese. And of wine "),
+    ("own_models:key", "raised KeyError: 'a' (own_models.py:"),
+    ("own_models:leaves", "raised SystemExit: 3 (own_models.py:"),
+    ("own_models:refuses", "own_models:refuses raised ValueError: five is right out (own_models.py:"),
+    ("unwritten_models:build", "that can be imported; unwritten_models:build raised SyntaxError"),
+    ("unwritten_models:build", "(unwritten_models.py:2)"),
+    ("raising_models:build", "raised KeyError: 'a' (own_models.py:"),
+    ("lacking_models:build", "raised ImportError: cannot import name 'nothing_of_this_name'"),
+    ("refusing_models:build", "raised ValueError: not on a Monday (refusing_models.py:1)"),
+]
+
+
+@pytest.mark.parametrize(("word", "said"), RAISING)
+def test_what_the_code_of_the_user_raises_is_one_line_that_says_where(folder, word, said):
+    for command in (
+        ("prune", "--sparsity", 0.5, "--measure", "magnitude", "--input-shape", 6),
+        ("score", "--dataset", "digits"),
+    ):
+        output = call(*command, "--model", word, code=2)
+        assert said in output
+        assert len(output.strip().splitlines()) == 1
+        assert "flowprune --debug" in output
+
+
+@pytest.mark.parametrize("word", ["own_models:boom", "own_models:key", "raising_models:build"])
+def test_a_factory_that_raises_while_a_plan_is_verified(folder, word):
+    call(*PRUNE, "--model", "own_models:build", "--input-shape", 6)
+    assert f"{word} raised " in call("verify", "out", "--model", word, code=2)
+
+
+def test_the_traceback_of_the_user_is_shown_under_debug(folder, monkeypatch):
+    monkeypatch.setenv("FLOWPRUNE_DEBUG", "1")
+    result = CliRunner().invoke(application(), ["score", "--model", "own_models:key", "--input-shape", "6"])
+    assert isinstance(result.exception.__cause__, KeyError)
+
+
+def test_example_inputs_that_raise(folder):
+    with (folder / "own_models.py").open("a") as file:
+        file.write("\ndef example_inputs():\n    return [][1]\n")
+    output = call("score", "--model", "own_models:build", "--measure", "magnitude", code=2)
+    assert "own_models:example_inputs raised IndexError: list index out of range (own_models.py:" in output
+
+
+def test_inputs_that_the_model_does_not_take(folder):
+    for command in ("prune", "--sparsity", 0.5), ("score",):
+        output = call(*command, "--measure", "magnitude", "--model", "own_models:build", "--input-shape", 7, code=2)
+        assert "check that example_inputs fit the model" in output
+
+
+@pytest.mark.parametrize("code", ["raise RuntimeError('no such luck')", "return {}['a']", "return x.nowhere"])
+@pytest.mark.parametrize("dataset", [("--input-shape", 6), ("--dataset", "digits")])
+def test_a_forward_that_raises(folder, code, dataset):
+    width = 64 if dataset[0] == "--dataset" else 6
+    (folder / "forward_models.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Linear):\n    def __init__(self):\n"
+        f"        super().__init__({width}, 10)\n\n    def forward(self, x):\n        {code}\n"
+    )
+    for command in ("prune", "--sparsity", 0.5), ("score",):
+        output = call(*command, "--measure", "magnitude", "--model", "forward_models:Net", *dataset, code=2)
+        assert "forward_models.py:8" in output or "got 'no such luck'" in output
+        assert len(output.strip().splitlines()) <= 3
+
+
+MISTAKES = [
+    ("--sparsity 1.5", "--sparsity must be a number in [0, 1); got 1.5."),
+    ("--budget foo=3", "--budget must be UNIT=NUMBER"),
+    ("--budget parameters=-1", "--budget must be a fraction in (0, 1]"),
+    ("--budget parameters=0.0001", "--budget must be at least"),
+    ("--granularity nm:5:4", "--granularity must be n < m"),
+    ("--granularity blocks:0x1 --sparsity 0.5", "--granularity must be a whole number >= 1"),
+    ("--granularity nm:2:4 --sparsity 0.3", "--sparsity must be of the sparsity 0.5 that nm:2:4 has"),
+    ("--sparsity 0.99 --protect 0.*", "--sparsity must leave what floors and protection keep"),
+    ("--sparsity 0.99 --protect nowhere", "--protect has no 'nowhere'"),
+    ("--sparsity 0.4 --rounds 30", "--rounds must be one of at most 3 rounds"),
+    ("--sparsity 0.5 --floor 2", "--floor must be in [0, 1)"),
+    ("--sparsity 0.5 --members group --granularity weights", "--members must be 'producers' with weights"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "begins"), MISTAKES)
+def test_a_mistake_names_the_option_that_was_typed(folder, arguments, begins):
+    own = ("--model", "own_models:build", "--input-shape", 6, "--measure", "magnitude")
+    output = call("prune", *own, *arguments.split(), code=2)
+    assert output.startswith(begins)
+
+
+def test_what_python_offers_is_offered_here(folder):
+    own = ("--model", "own_models:Tied", "--input-shape", 6, "--measure", "magnitude", "--batch-sizes", 1)
+    assert "c.weight" in call("prune", *own, "--sparsity", 0.5)
+    call("prune", *own, "--sparsity", 0.1, "--granularity", "weights", "--protect", "a.*", "--protect", "c.*")
+    stored = load_file(folder / "pruned" / "model.safetensors")
+    assert {name for name, value in stored.items() if not value.all()} == {"d.weight"}
+    with_floor = ("--floor", 0.5, "--scope", "local", "--members", "group", "--normalise", "mean")
+    said = call("prune", *own, "--sparsity", 0.6, *with_floor, code=2)
+    assert "floors and protection keep" in said
+    assert "exact sparsity" in call("prune", *own, "--sparsity", 0.3, *with_floor)
+
+
+def test_the_words_of_the_options_are_those_of_the_library():
+    from typing import get_args
+
+    from flowprune.cli import options
+    from flowprune.core.units import MEMBERS
+    from flowprune.masks.pools import SCOPES
+    from flowprune.measures.normalise import NORMALISERS
+
+    for option, known in ((options.Scope, SCOPES), (options.Members, MEMBERS), (options.Normalise, NORMALISERS)):
+        assert set(get_args(get_args(option)[0])) == set(known)
+
+
+def test_the_help_of_prune_has_headings_and_an_example_of_a_budget():
+    said = call("prune", "--help")
+    for heading in ("What model:", "What to remove:", "How much:", "Data:", "Output:"):
+        assert f"\n{heading}\n" in said
+    words = " ".join(said.split())
+    assert "such as flops=0.5" in words
+    assert "multiply-adds" in words
 
 
 def test_a_model_of_transformers(folder):

@@ -133,7 +133,7 @@ def test_the_run_id_is_the_same_however_the_spec_is_written():
         ({"record.flow": True}, "record.flow"),
         (
             {"prune.granularity": "filters"},
-            r"prune\.granularity.*has no 'filters'\..*Known: blocks, channels, depth, nm",
+            r"prune\.granularity.*has no 'filters'\..*Known: blocks, channels, depth, heads, nm",
         ),
         ({"prune.granularity": "nm:2"}, r"Spec\(prune\.granularity\) must be written as nm:n:m; got 'nm:2'"),
         ({"prune.granularity": "nm"}, r"Spec\(prune\.granularity\) must be written as nm:n:m; got 'nm'"),

@@ -103,12 +103,26 @@ def test_weights_of_another_configuration_are_told(tmp_path):
         ("vitt", {}, "Did you mean vit"),
         ("google/vit-base", {}, "Nothing is downloaded"),
         ("vit", {"hiden_size": 3}, "Did you mean hidden_size"),
+        ("vit", {"bogus": 3}, "Its own are hidden_size, num_hidden_layers, .*pooler_act"),
         ("vit", {"architectures": "ViTForFun"}, "a class of transformers"),
     ],
 )
 def test_a_wrong_word_is_told(where, fields, said):
     with pytest.raises(ValueError, match=said):
         from_transformers(where, **fields)
+
+
+def test_a_folder_that_has_the_name_of_a_family_is_one_only_with_a_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vit").mkdir()
+    (tmp_path / "bert").write_text("no configuration")
+    expected = from_transformers("vit", seed=1, **VIT)
+    (tmp_path / "vit" / "model.safetensors").write_bytes(b"of something else")
+    assert same(from_transformers("vit", seed=1, **VIT), expected)
+    assert from_transformers("bert", **SMALL, vocab_size=30).config.model_type == "bert"
+    (tmp_path / "vit" / "model.safetensors").unlink()
+    from_transformers("vit", **VIT, num_channels=1).config.save_pretrained(tmp_path / "vit")
+    assert from_transformers("vit").config.num_channels == 1
 
 
 def test_a_folder_without_a_configuration_is_told(tmp_path):

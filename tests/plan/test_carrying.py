@@ -87,6 +87,30 @@ def test_flags_groups_and_hyper_parameters_stay(flag):
     train(small, optimizer)
 
 
+def test_a_second_carry_of_a_copy_does_nothing():
+    """Also once the model trained on, and with the dense model still passed."""
+    model, optimizer, masks = subject("adam")
+    small = removed(model, masks)
+    for before in (model, model, None, nn.Linear(2, 2)):
+        fp.carry(small, optimizer=optimizer, before=before)
+        held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+        assert held == [id(p) for p in small.parameters()]
+        train(small, optimizer, steps=1)
+        moment = {name: optimizer.state[p]["exp_avg"].clone() for name, p in small.named_parameters()}
+    fp.carry(small, optimizer=optimizer, before=model)
+    assert all(torch.equal(optimizer.state[p]["exp_avg"], moment[name]) for name, p in small.named_parameters())
+
+
+def test_what_else_an_optimizer_trains_stays_with_it():
+    model, _, masks = subject()
+    small = removed(model, masks)
+    head = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([*model.parameters(), head], lr=0.1)
+    for _ in range(2):
+        fp.carry(small, optimizer=optimizer, before=model)
+        assert [id(p) for p in optimizer.param_groups[0]["params"]] == [*map(id, small.parameters()), id(head)]
+
+
 def averaged(model):
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5))
 
@@ -243,6 +267,8 @@ def test_nothing_is_changed_where_something_does_not_fit():
         ({"ema": wrong}, r"carry\(ema=\) must be of the model that was cut, in which stem.weight was"),
         ({"ema": {"a": torch.ones(1)}}, "by the model's names"),
         ({"ema": 3}, "a dictionary of tensors"),
+        ({"ema": nn.Linear}, "a module, or a dictionary of tensors by parameter name; got 'Linear'"),
+        ({"ema": nn.Linear(2, 2)}, r"of the model that was cut, which has no 'weight'; got \(2, 2\)"),
         ({"ema": averaged(Separable(2).double())}, r"carry\(ema=\)"),
     ):
         with pytest.raises(ValueError, match=said):

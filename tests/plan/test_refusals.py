@@ -97,6 +97,22 @@ def test_a_plan_with_holes(folder, key):
         fp.load(Plain, folder)
 
 
+@pytest.mark.parametrize("key", ["files", "operations", "model", "versions", "channels_last"])
+def test_a_plan_without_a_field(folder, key):
+    """With a checksum to match: written by something else, or edited and summed again."""
+    rewrite(folder, lambda fields: fields.pop(key))
+    for use in (lambda: fp.load(Plain, folder), lambda: fp.plan.verify(folder), lambda: fp.replay(folder, Plain())):
+        with pytest.raises(fp.PruningError, match=rf"plan\.json is damaged: it holds no '{key}'"):
+            use()
+
+
+@pytest.mark.parametrize("change", [{"operations": [3]}, {"channels_last": ["nowhere"]}, {"operations": {}}])
+def test_a_plan_with_a_field_of_another_kind(folder, change):
+    rewrite(folder, lambda fields: fields.update(change))
+    with pytest.raises(fp.PruningError, match=r"plan\.json is damaged"):
+        fp.load(Plain, folder)
+
+
 @pytest.mark.parametrize("use", [fp.load, lambda model, path: fp.replay(path, model)], ids=["load", "replay"])
 def test_another_architecture(folder, use):
     wider = Plain()

@@ -130,6 +130,7 @@ def test_masks_and_weights_alone(tmp_path):
 def test_what_cannot_be_verified(tmp_path):
     assert "an existing file" in call(tmp_path / "nowhere", code=2)
     assert "plan, masks, onnx, program, weights" in call(tmp_path, code=2)
+    assert "plan.json is missing in this folder. Pass what fp.save wrote" in call(tmp_path, code=2)
 
 
 def test_identity_is_a_plan(tmp_path):

@@ -43,7 +43,7 @@ def violations(root: Path) -> Iterator[str]:
     floor_of = {name: level for level, names in enumerate(FLOORS) for name in names}
     for path in sorted(root.rglob("*.py")):
         importer = path.relative_to(root).parts[0].removesuffix(".py")
-        if importer == "__init__":  # the root names everything, lazily
+        if importer in ("__init__", "__main__"):  # the root names everything, lazily; python -m runs the top
             continue
         for imported in imported_packages(ast.parse(path.read_text(encoding="utf-8"))):
             if importer != imported and floor_of.get(imported, 99) >= floor_of.get(importer, -1):

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+import flowprune
+
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "duckdb", "torchvision"}
 
 
@@ -39,6 +41,16 @@ def test_the_command_line_loads_nothing_heavy(arguments):
     run = f"import sys; sys.argv = ['flowprune', *{arguments!r}]\nfrom flowprune.cli.main import main"
     loaded = loaded_after(f"{run}\ntry:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0, end.code")
     assert loaded.isdisjoint(HEAVY | {"rich", "jinja2"})
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "flowprune", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == flowprune.__version__
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "flowprune.cli.main" in imported
+    assert imported.isdisjoint(HEAVY | {"rich", "jinja2"})
 
 
 def test_help_answers_at_once():

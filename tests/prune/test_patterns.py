@@ -1,6 +1,7 @@
 """Blocks and N:M patterns through fp.prune and fp.Pruner: masked, never removed, exact in every round."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ def test_a_scope_that_names_another_sparsity_than_the_pattern_is_refused() -> No
         fp.select(scores, scope={"3.*": 0.25})
     every = {"3.*": 0.5, "8.*": 0.5, "10.*": 0.5}
     assert all(torch.equal(fp.select(scores, scope=every)[n], fp.select(scores)[n]) for n in FIT)
-    with pytest.raises(ValueError, match=r"Pruner\(scope=\) must be 0\.5, the sparsity of 2:4 weights; got 0\.25"):
+    with pytest.raises(ValueError, match=r"^prune\(scope=\) must be 0\.5, the sparsity of 2:4 weights; got 0\.25"):
         fp.prune(model, measure="magnitude", granularity=units, scope={"3.*": 0.25})
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert fp.prune(model, measure="magnitude", granularity=units, scope=every).masks.sparsity == 0.5
@@ -200,3 +201,30 @@ def test_an_event_waits_for_what_is_masked_as_for_weights(units: str, event) -> 
         looks += 1
         assert looks < 5
     assert pruner.masks.total - pruner.masks.kept == round(ENDS[units] * pruner.masks.total)
+
+
+def warned(model, units):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        try:
+            fp.prune(model, measure="magnitude", granularity=units)
+        except fp.PruningError as error:
+            return [str(each.message) for each in found], str(error)
+    return [str(each.message) for each in found], None
+
+
+def test_what_does_not_fit_is_told_once():
+    said, error = warned(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)), fp.NM(2, 4))
+    assert error is None
+    assert [("'0.weight'" in each, "'2.weight'" in each) for each in said] == [(True, False)]
+
+
+def test_a_pattern_that_fits_no_weight_is_told_once_and_the_error_says_why():
+    said, error = warned(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), fp.NM(2, 4))
+    assert len(said) == 1
+    assert "nm:2:4 offered none. It fits no weight: '0.weight' (3 inputs are no multiple of 4); '2.weight' (5" in error
+    assert "fp.trace" not in error
+    _, error = warned(nn.Sequential(*(nn.Linear(3, 3) for _ in range(9))), fp.NM(2, 4))
+    assert "and 5 more" in error
+    _, error = warned(nn.Linear(4, 4), fp.NM(2, 4, skip=("*",)))
+    assert "Every weight was skipped" in error

@@ -217,3 +217,12 @@ def test_models_full_of_unknown_operations_are_left_whole_where_unknown(kind):
     assert {name: group.size for name, group in found.groups.items()} == offered
     assert found.refusals or kind == "normalised weights"
     remove(model, drawn(found.groups), example_inputs=x)
+
+
+@pytest.mark.parametrize("said", ["no such luck", "no such luck.", "no such luck\nof two lines", ""])
+def test_why_a_model_cannot_be_captured_is_a_sentence_of_its_own(said):
+    def broken(x):
+        raise KeyError(said) if not said else RuntimeError(said)
+
+    with pytest.raises(PruningError, match=r"`raise .*`: (no such luck|'')\. torch\.export\.export\(model, args"):
+        trace(Call(broken), images())

@@ -168,8 +168,8 @@ def read(where: str, path: Path, kind: Kind) -> Artefact:
             path=path,
             kind=fields["kind"],
             files={str(name): str(value) for name, value in fields["files"].items()},
-            inputs=tuple(Input(tuple(e["shape"]), e["dtype"], e["low"], e["high"]) for e in fields["inputs"]),
-            outputs=tuple(Output(tuple(e["shape"]), e["dtype"], e["rms"]) for e in fields["outputs"]),
+            inputs=tuple(Input(_shape(e), _dtype(e), float(e["low"]), float(e["high"])) for e in fields["inputs"]),
+            outputs=tuple(Output(_shape(e), _dtype(e), e["rms"]) for e in fields["outputs"]),
             dynamic_batch=bool(fields["dynamic_batch"]),
             difference=float(fields["difference"]),
             versions=fields["versions"],
@@ -182,6 +182,22 @@ def read(where: str, path: Path, kind: Kind) -> Artefact:
     if found.kind != kind or path.name not in found.files:
         raise PruningError(f"{where}: {beside(path)} is of another artefact. Export the model again.")
     return found
+
+
+def _shape(fields: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape of a tensor that is told of; what is none raises."""
+    shape: list[Any] = list(fields["shape"])
+    if not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError(f"shape {shape}")
+    return tuple(shape)
+
+
+def _dtype(fields: Mapping[str, Any]) -> str:
+    """The type of a tensor that is told of; what is none raises."""
+    word = fields["dtype"]
+    if not isinstance(word, str) or not isinstance(getattr(torch, word, None), torch.dtype):
+        raise ValueError(f"dtype {word!r}")
+    return word
 
 
 def _word(tensor: Tensor) -> str:

@@ -14,6 +14,7 @@ from flowprune.cli.demo import demo
 from flowprune.cli.doctor import doctor
 from flowprune.cli.download import download
 from flowprune.cli.errors import DEBUG, told
+from flowprune.cli.headings import Headed
 from flowprune.cli.listing import list_names
 from flowprune.cli.prune import prune
 from flowprune.cli.report import report
@@ -37,6 +38,8 @@ COMMANDS = {
     "analyse": analyse,
     "verify": verify,
 }
+RESUMING = ("run", "sweep")
+"""Commands that go on from where they were stopped."""
 
 
 def options(
@@ -57,7 +60,7 @@ def application() -> typer.Typer:
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
     app.callback(invoke_without_command=True, no_args_is_help=True)(options)
     for name, command in COMMANDS.items():
-        app.command(name)(told(command))
+        app.command(name, cls=Headed if name == "prune" else None)(told(command, resumes=name in RESUMING))
     return app
 
 

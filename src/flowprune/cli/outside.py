@@ -12,12 +12,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from flowprune.core.errors import invalid
+from flowprune.cli.own_code import called, failed, place_of
+from flowprune.core.errors import PruningError, invalid
 
 if TYPE_CHECKING:
     from torch import nn
 
 HF = "hf:"
+RULE = "module:factory, hf:..., or a name of: flowprune list models"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,7 @@ def build(word: str, *, seed: int, shape: tuple[int, ...] | None = None) -> Outs
         return _of_transformers(word, seed=seed, shape=shape)
     module, make = find(word)
     with initial_weights(seed):
-        model = make()
+        model = called(word, make)
     if not isinstance(model, nn.Module):
         raise invalid("--model", "module:factory that returns an nn.Module", f"{word} -> {type(model).__name__}")
     own = getattr(module, "example_inputs", None)
@@ -71,7 +73,7 @@ def build(word: str, *, seed: int, shape: tuple[int, ...] | None = None) -> Outs
     call = "" if isinstance(getattr(module, attribute), nn.Module) else "()"
     recipe = f"    import flowprune as fp\n    from {name} import {attribute}\n    model = {attribute}{call}\n"
     if shape is None and callable(own):
-        return Outside(model, own(), recipe)
+        return Outside(model, called(f"{name}:example_inputs", own), recipe)
     if hasattr(model, "main_input_name") and hasattr(model, "config"):
         return Outside(model, example_inputs(model, shape, seed=seed), recipe)
     return Outside(model, None if shape is None else _drawn(shape, seed), recipe)
@@ -95,11 +97,10 @@ def factory(word: str, dataset: str) -> Callable[[], nn.Module]:
         built_for = data.build(dataset)
         return lambda: model_for(word, built_for, seed=0)
     if word.startswith(HF):
-        from flowprune.models.hugging_face import from_transformers
-
         where, fields = _configured(word)
-        return lambda: from_transformers(where, seed=0, **fields)
-    return find(word)[1]
+        return lambda: _from_transformers(word, where, seed=0, fields=fields)
+    make = find(word)[1]
+    return lambda: called(word, make)
 
 
 def find(word: str) -> tuple[ModuleType, Callable[[], Any]]:
@@ -112,22 +113,26 @@ def find(word: str) -> tuple[ModuleType, Callable[[], Any]]:
     here = str(Path.cwd())
     if here not in sys.path:  # as python -m does; not taken away, since a forward pass may import more
         sys.path.insert(0, here)
-    rule = "module:factory, hf:..., or a name of: flowprune list models"
     try:
         module = import_module(name)
-    except (ModuleNotFoundError, ValueError) as error:
-        missing = getattr(error, "name", None)
-        if missing and missing != name and not name.startswith(f"{missing}."):
-            raise invalid(
-                "--model", "a module that can be imported", word, f"It imports {missing}, not there."
-            ) from None
-        raise invalid("--model", rule, word, f"There is no module {name!r}, in {here} or installed.") from None
+    except (Exception, SystemExit) as error:
+        raise _not_imported(word, name, error) from error
     made = getattr(module, attribute, None) if attribute else None
     if made is None:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         todo = f"{module.__name__} has no {attribute!r}; it has {', '.join(known[:8]) or 'nothing to call'}."
-        raise invalid("--model", rule, word, todo)
+        raise invalid("--model", RULE, word, todo)
     return module, _callable(word, made)
+
+
+def _not_imported(word: str, name: str, error: BaseException) -> ValueError:
+    """Why a module could not be imported: it is not there, something that it imports is not, or its code raised."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and missing != name and not name.startswith(f"{missing}."):
+        return invalid("--model", "a module that can be imported", word, f"It imports {missing}, not there.")
+    if isinstance(error, ModuleNotFoundError) or (isinstance(error, ValueError) and place_of(error) is None):
+        return invalid("--model", RULE, word, f"There is no module {name!r}, in {Path.cwd()} or installed.")
+    return failed(word, "a module that can be imported", error)
 
 
 def _callable(word: str, made: Any) -> Callable[[], Any]:
@@ -150,13 +155,25 @@ def _callable(word: str, made: Any) -> Callable[[], Any]:
 
 
 def _of_transformers(word: str, *, seed: int, shape: tuple[int, ...] | None) -> Outside:
-    from flowprune.models.hugging_face import example_inputs, from_transformers
+    from flowprune.models.hugging_face import example_inputs
 
     where, fields = _configured(word)
-    model = from_transformers(where, seed=seed, **fields)
+    model = _from_transformers(word, where, seed=seed, fields=fields)
     given = "".join(f", {name}={value!r}" for name, value in fields.items())
     recipe = f"    import flowprune as fp\n    model = fp.models.from_transformers({where!r}{given})\n"
     return Outside(model, example_inputs(model, shape, seed=seed), recipe)
+
+
+def _from_transformers(word: str, where: str, *, seed: int, fields: dict[str, object]) -> nn.Module:
+    """The model; what its code raises on values that it cannot take is told like the errors of a factory."""
+    from flowprune.models.hugging_face import from_transformers
+
+    try:
+        return from_transformers(where, seed=seed, **fields)
+    except (ValueError, PruningError):
+        raise
+    except Exception as error:
+        raise failed(word, "a model that transformers can build", error) from error
 
 
 def _configured(word: str) -> tuple[str, dict[str, object]]:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowprune.cli.headings import AMOUNT, OUTPUT
 from flowprune.cli.options import (
     AnyDataset,
     AnyModel,
     Checkpoint,
     DataDir,
+    Floor,
     GranularityName,
     InputShape,
     Measure,
+    Members,
+    Normalise,
+    Protect,
     Residual,
     Samples,
+    Scope,
     Seed,
     Temperature,
 )
@@ -28,38 +35,59 @@ if TYPE_CHECKING:
 
 Sparsity = Annotated[
     float | None,
-    typer.Option("--sparsity", help="The fraction of units removed, in [0, 1); nm:N:M has its own, 1 - N/M."),
+    typer.Option(
+        "--sparsity",
+        help="The fraction of units removed, in [0, 1); nm:N:M has its own, 1 - N/M.",
+        rich_help_panel=AMOUNT,
+    ),
 ]
 BudgetText = Annotated[
     str | None,
     typer.Option(
         "--budget",
         metavar="UNIT=NUMBER",
-        help="What is to be LEFT, in place of --sparsity: parameters, flops, bytes or channels as a fraction in (0, 1] "
-        "of the dense model or an amount, or latency_ms, at the first of --batch-sizes.",
+        help="What is to be LEFT, in place of --sparsity, such as flops=0.5 or parameters=100000: parameters, flops, "
+        "bytes or channels as a fraction in (0, 1] of the dense model or an amount, or latency_ms, at the first of "
+        "--batch-sizes. flops counts multiply-adds: halve an amount that counts both.",
+        rich_help_panel=AMOUNT,
     ),
 ]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How many cuts; each scores what the last one left.")]
-Schedule = Annotated[str, typer.Option("--schedule", help="A name of: flowprune list schedules.")]
-BatchSizes = Annotated[str, typer.Option("--batch-sizes", help="At which the passes before and after are timed.")]
-ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Time them in that memory format.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for plan.json and model.safetensors.")]
+Rounds = Annotated[
+    int,
+    typer.Option("--rounds", min=1, help="How many cuts; each scores what the last one left.", rich_help_panel=AMOUNT),
+]
+Schedule = Annotated[
+    str, typer.Option("--schedule", help="A name of: flowprune list schedules.", rich_help_panel=AMOUNT)
+]
+BatchSizes = Annotated[
+    str,
+    typer.Option("--batch-sizes", help="At which the passes before and after are timed.", rich_help_panel=OUTPUT),
+]
+ChannelsLast = Annotated[
+    bool, typer.Option("--channels-last", help="Time them in that memory format.", rich_help_panel=OUTPUT)
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for plan.json and model.safetensors.", rich_help_panel=OUTPUT)]
 
 
 def prune(  # noqa: PLR0913, each argument is an option of the command
     *,
-    sparsity: Sparsity = None,
-    budget: BudgetText = None,
-    measure: Measure = "loss_preservation",
     model: AnyModel = "digits_convnet",
-    dataset: AnyDataset = None,
     input_shape: InputShape = None,
-    data_dir: DataDir = None,
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
     residual: Residual = "coupled",
+    measure: Measure = "loss_preservation",
+    members: Members = "producers",
+    normalise: Normalise = "none",
+    scope: Scope = "global",
+    protect: Protect = None,
+    sparsity: Sparsity = None,
+    budget: BudgetText = None,
     rounds: Rounds = 1,
     schedule: Schedule = "exponential",
+    floor: Floor = None,
+    dataset: AnyDataset = None,
+    data_dir: DataDir = None,
     samples: Samples = 1024,
     temperature: Temperature = 1.0,
     seed: Seed = 0,
@@ -82,15 +110,8 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     batches = sizes("--batch-sizes", batch_sizes)
     target = _budget(budget, sparsity, batches[0])
     planned = schedules.build(schedule, rounds=rounds, sparsity=sparsity)
-    subject = prepare(
-        model,
-        dataset,
-        checkpoint=checkpoint,
-        samples=samples,
-        temperature=temperature,
-        seed=seed,
-        input_shape=input_shape,
-    )
+    scored_on = partial(prepare, samples=samples, temperature=temperature, seed=seed)
+    subject = scored_on(model, dataset, checkpoint=checkpoint, input_shape=input_shape)
     result = prune_model(
         subject.model,
         measure=measure,
@@ -102,6 +123,11 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         schedule=planned,
         batch_sizes=batches,
         channels_last=channels_last,
+        scope=scope,
+        protect=protect or (),
+        members=members,
+        normalise=normalise,
+        floor="auto" if floor is None else floor,
     )
     _tell(result)
     save(result, out, seeds={"init": seed, "samples": seed})

@@ -81,6 +81,7 @@ VERIFIERS = {
     "weights": Verifier(_is_weights, "flowprune.cli.verifying:weights"),
 }
 """In the order in which they are asked; the first that recognises the path verifies it."""
+SAVED = "Pass what fp.save wrote."
 
 
 def verify(path: Target, *, model: Model = None, dataset: Dataset = "digits") -> None:
@@ -89,7 +90,8 @@ def verify(path: Target, *, model: Model = None, dataset: Dataset = "digits") ->
         raise invalid("verify PATH", "an existing file or folder", str(path))
     kind = next((name for name, verifier in VERIFIERS.items() if verifier.recognises(path)), None)
     if kind is None:
-        raise invalid("verify PATH", f"one of: {', '.join(VERIFIERS)}", str(path), "Pass what fp.save wrote.")
+        todo = f"{PLAN_FILES[0]} is missing in this folder. {SAVED}" if path.is_dir() else SAVED
+        raise invalid("verify PATH", f"one of: {', '.join(VERIFIERS)}", str(path), todo)
     from flowprune.cli.outside import factory
 
     for line in VERIFIERS[kind].lines(path, None if model is None else factory(model, dataset)):

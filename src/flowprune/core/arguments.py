@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from flowprune.core.errors import invalid
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.optim import Optimizer
 
 T = TypeVar("T")
 
@@ -64,12 +65,47 @@ def require_model(where: str, model: object) -> nn.Module:
 
     if not isinstance(model, nn.Module):
         got = model.__name__ if isinstance(model, type) else type(model).__name__
-        raise invalid(
-            f"{where}(model=)", "an nn.Module", got, "Pass the model itself, not its class or its parameters."
-        )
+        held = isinstance(getattr(model, "model", None), nn.Module)  # what fp.prune returned, or a pruner
+        todo = "Pass its .model." if held else "Pass the model itself, not its class or its parameters."
+        raise invalid(f"{where}(model=)", "an nn.Module", got, todo)
     lazy = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if is_lazy(tensor)]
     if lazy:
         more = f" and {len(lazy) - 4} more" if len(lazy) > 4 else ""
         got = f"lazy {', '.join(lazy[:4])}{more}"
         raise invalid(f"{where}(model=)", "initialised", got, "Run it once on example inputs first.")
     return model
+
+
+def require_masks(where: str, masks: object) -> None:
+    """Raise where masks are no mapping.
+
+    Raises:
+        ValueError: naming what was passed.
+
+    Example:
+        >>> require_masks("apply", [True])
+        Traceback (most recent call last):
+        ValueError: apply(masks=) must be a mapping of names to boolean tensors; got 'list'.
+    """
+    if not isinstance(masks, Mapping):
+        held = isinstance(getattr(masks, "masks", None), Mapping)  # what fp.prune returned, or a pruner
+        todo = "Pass its .masks." if held else ""
+        raise invalid(f"{where}(masks=)", "a mapping of names to boolean tensors", type(masks).__name__, todo)
+
+
+def require_optimizer(where: str, optimizer: object) -> Optimizer:
+    """The optimizer, if it is one.
+
+    Raises:
+        ValueError: it is something else, such as its name, its class or its state.
+
+    Example:
+        >>> require_optimizer("carry", "adam")
+        Traceback (most recent call last):
+        ValueError: carry(optimizer=) must be a torch.optim.Optimizer; got 'adam'. Build it on the model's parameters.
+    """
+    if not isinstance(getattr(optimizer, "param_groups", None), list):  # some that wrap one are no subclass
+        got = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", type(optimizer).__name__)
+        todo = "Build it on the model's parameters."
+        raise invalid(f"{where}(optimizer=)", "a torch.optim.Optimizer", got, todo)
+    return cast("Optimizer", optimizer)

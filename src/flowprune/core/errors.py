@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -39,3 +40,27 @@ def unknown(where: str, name: object, known: Iterable[str]) -> UnknownNameError:
     near = get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return UnknownNameError(f"{where} has no {name!r}.{hint} Known: {', '.join(names) or 'nothing'}.")
+
+
+@contextmanager
+def renamed(names: Mapping[str, str]) -> Generator[None]:
+    """Within the block, an error names what its caller wrote in place of what that was passed on to.
+
+    Args:
+        names: How a message begins, and how it shall begin instead; the longest that fits counts.
+
+    Example:
+        >>> with renamed({"select(": "prune("}):
+        ...     raise invalid("select(sparsity=)", "in [0, 1)", 1.5)
+        Traceback (most recent call last):
+        ValueError: prune(sparsity=) must be in [0, 1); got 1.5.
+    """
+    try:
+        yield
+    except (ValueError, PruningError) as error:
+        said = error.args[0] if error.args else None
+        begins = [old for old in names if isinstance(said, str) and said.startswith(old)]
+        if isinstance(said, str) and begins:
+            old = max(begins, key=len)
+            error.args = (names[old] + said.removeprefix(old), *error.args[1:])
+        raise

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from flowprune.core.arguments import require_masks, require_model
 from flowprune.core.errors import PruningError
 from flowprune.core.held import factor, hold, let_go
 from flowprune.masks.expand import expand, refuse_unsound
@@ -114,6 +115,8 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         >>> bool(layer.weight[0, 1] == 0)
         True
     """
+    require_model("apply", model)
+    require_masks("apply", masks)
     params = dict(model.named_parameters())
     keep = expand(params, _canonical(model, masks))
     refuse_unsound(model, masks)

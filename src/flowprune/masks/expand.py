@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from flowprune.core.arguments import require_masks
 from flowprune.core.errors import invalid, unknown
 from flowprune.core.fingerprint import fingerprint
 from flowprune.core.groups import Groups
@@ -31,8 +32,7 @@ def expand(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[st
         >>> expand({"w": torch.ones(2, 3)}, {"w": torch.tensor([True, False])})["w"].shape
         torch.Size([2, 1])
     """
-    if not isinstance(masks, Mapping):
-        raise invalid("apply(masks=)", "a mapping of names to boolean tensors", type(masks).__name__)
+    require_masks("apply", masks)
     check_fingerprint(params, masks)
     layout: Groups = getattr(masks, "layout", None) or {}
     result: dict[str, Tensor] = {}

@@ -12,6 +12,9 @@ from torch.nn.modules.conv import _ConvTransposeNd  # pyright: ignore[reportPriv
 from flowprune.core.errors import invalid
 from flowprune.signals import Signals
 
+LEFT_OUT = r".* leaves weights whole that it does not fit"
+"""The beginning of what :func:`warn_left_out` says, as a pattern."""
+
 
 def offered(where: str, signals: Signals, skip: Sequence[str]) -> dict[str, tuple[Tensor, bool]]:
     """The weights with two or more axes, with whether their inputs are on axis 0, without those skipped.

@@ -1,18 +1,20 @@
-"""Masks on disk: packed bits as safetensors, and a JSON file that says what they belong to."""
+"""Masks on disk: packed bits as safetensors, and a JSON file that says what they belong to; each has a checksum."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid
+from flowprune.core.files import checksum, checksum_of, write_json
 from flowprune.core.granularities import build_granularity
 from flowprune.core.groups import Group
 from flowprune.core.units import Member, Role, UnitGroup
@@ -32,55 +34,107 @@ def save(masks: Masks, path: str | Path) -> Path:
     Shapes: any; restored exactly.
 
     Raises:
-        ValueError: the path does not end in ``.safetensors``.
+        ValueError: the path does not end in ``.safetensors``, or cannot be written.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise invalid("Masks.save(path=)", "a path ending in .safetensors", str(path))
     tensors = {f"mask/{name}": pack(mask) for name, mask in masks.items()}
     layout = {name: _describe(group, tensors) for name, group in masks.layout.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
     header = {
         "format": FORMAT,
         "fingerprint": masks.fingerprint,
         "sparsity": masks.sparsity,
         "shapes": {name: list(mask.shape) for name, mask in masks.items()},
         "layout": layout,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-    path.with_suffix(".json").write_text(json.dumps(header, indent=1))
+    try:
+        _write(path, header, tensors)
+    except (OSError, SafetensorError) as error:
+        raise invalid("Masks.save(path=)", "a file that can be written", str(path), f"{error}.") from error
     return path
 
 
+def _write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    header["sha256"] = checksum(path)
+    write_json(path.with_suffix(".json"), {**header, "checksum": checksum_of(header)})
+
+
 def load(path: str | Path) -> Masks:
-    """Read masks; the checksum is verified first.
+    """Read masks; both files are verified first, by their checksums and against each other.
 
     Raises:
         PruningError: a file is missing, damaged or of a later format.
     """
     path = Path(path)
     header = _header(path)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != header["sha256"]:
-        raise PruningError(f"Masks.load(): {path} does not match its checksum; it is damaged. Save the masks again.")
-    tensors = load_file(path)
-    masks = {name: unpack(tensors[f"mask/{name}"], shape) for name, shape in header["shapes"].items()}
+    try:
+        if checksum(path) != header["sha256"]:
+            raise _damaged(path, "it does not match its checksum")
+        return _masks(header, load_file(path))
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from None
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, PruningError):
+            raise
+        raise _damaged(path.with_suffix(".json"), f"{type(error).__name__}: {error}") from error
+
+
+def _masks(header: dict[str, Any], tensors: dict[str, Tensor]) -> Masks:
+    """What the two files say together; what does not fit raises."""
+    shapes: dict[str, list[int]] = header["shapes"]
+    stored = {name.removeprefix("mask/") for name in tensors if name.startswith("mask/")}
+    if stored != shapes.keys():
+        raise ValueError(f"shapes and bits are of different names, {sorted(stored ^ shapes.keys())[:3]}")
+    masks = {name: _checked(name, tensors[f"mask/{name}"], shape) for name, shape in shapes.items()}
     layout = {name: _restore(name, group, tensors) for name, group in header["layout"].items()}
-    return Masks(masks, layout=layout, fingerprint=header["fingerprint"])
+    for name in layout.keys() & masks.keys():
+        if layout[name].shape != tuple(masks[name].shape):
+            raise ValueError(f"{name!r} has masks of shape {shapes[name]} for units of shape {layout[name].shape}")
+    found = Masks(masks, layout=layout, fingerprint=header["fingerprint"])
+    if not math.isclose(found.sparsity, header["sparsity"]):
+        raise ValueError(f"it says sparsity {header['sparsity']}, the bits have {found.sparsity}")
+    return found
+
+
+def _checked(name: str, bits: Tensor, shape: list[int]) -> Tensor:
+    """The mask, if its shape has as many entries as there are bits; those that fill the last byte are 0."""
+    if not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError(f"{name!r} has the shape {shape}")
+    entries = int(np.prod(shape, dtype=np.int64))
+    if bits.dtype != torch.uint8 or bits.dim() != 1 or len(bits) != -(-entries // 8):
+        raise ValueError(f"{name!r} has the shape {shape}, of {entries} entries, and {8 * bits.numel()} bits")
+    if entries % 8 and int(bits[-1]) % 2 ** (8 - entries % 8):
+        raise ValueError(f"{name!r} has the shape {shape}, of {entries} entries, and more bits")
+    return unpack(bits, shape)
 
 
 def _header(path: Path) -> dict[str, Any]:
+    """What the JSON file says; it is what was written, or has no checksum of its own as the first ones had none."""
+    beside = path.with_suffix(".json")
     try:
-        header = json.loads(path.with_suffix(".json").read_text())
+        found = json.loads(beside.read_bytes())
         path.stat()
-    except (OSError, ValueError) as error:
-        raise PruningError(
-            f"Masks.load() needs {path} and {path.with_suffix('.json').name} beside it: {error}."
-        ) from error
-    if header.get("format") not in READABLE:
+    except OSError as error:
+        raise PruningError(f"Masks.load() needs {path} and {beside.name} beside it: {error}.") from error
+    except ValueError as error:
+        raise _damaged(beside, f"it is not JSON ({error})") from None
+    if not isinstance(found, dict) or "format" not in found:
+        raise _damaged(beside, "it does not hold a JSON object with a format")
+    header = cast("dict[str, Any]", found)
+    if header["format"] not in READABLE:
         known = ", ".join(map(str, READABLE))
-        raise PruningError(f"Masks.load() reads the formats {known}; {path} has {header.get('format')!r}.")
-    return cast("dict[str, Any]", header)
+        todo = "Save the masks again, or update flowprune."
+        raise PruningError(f"Masks.load() reads the formats {known}; {beside} has {header['format']!r}. {todo}")
+    if "checksum" in header and header.pop("checksum") != checksum_of(header):
+        raise _damaged(beside, "its checksum does not hold")
+    return header
+
+
+def _damaged(path: Path, how: str) -> PruningError:
+    return PruningError(f"Masks.load(): {path} is damaged: {how}. Save the masks again, or restore the file.")
 
 
 def pack(mask: Tensor) -> Tensor:

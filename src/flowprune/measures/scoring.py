@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -37,6 +37,26 @@ class Granularity(Protocol):
     def layout(self, signals: Signals) -> Groups | None:
         """The groups of units; None for single weights."""
         ...
+
+
+@runtime_checkable
+class PartlyFitting(Protocol):
+    """A granularity that does not fit every weight."""
+
+    def left_out(self, signals: Signals) -> Mapping[str, str]:
+        """The weights that it does not fit, with the reason, by name."""
+        ...
+
+
+WRITTEN: Final = {
+    "weights": "fp.Weights()",
+    "nm": "fp.NM(2, 4)",
+    "blocks": "fp.Blocks(4, 1)",
+    "channels": "fp.Channels(example_inputs=x)",
+    "heads": "fp.Heads(example_inputs=x)",
+    "depth": "fp.Depth(example_inputs=x)",
+}
+"""Each granularity by its name, as Python has it."""
 
 
 def score(
@@ -76,11 +96,8 @@ def score(
         >>> score("loss_preservation", signals)["w"]
         tensor([1., 3.])
     """
-    chosen = MEASURES[measure] if isinstance(measure, str) else measure
-    granularity = Weights() if granularity is None else granularity
-    if not hasattr(granularity, "layout") or isinstance(granularity, type):
-        known = "fp.Weights(), fp.NM(2, 4), fp.Blocks(4, 1) or fp.Channels(example_inputs=x)"
-        raise invalid("score(granularity=)", known, granularity)
+    chosen = require_measure("score", measure)
+    granularity = Weights() if granularity is None else require_granularity("score", granularity)
     _check_options(chosen, options)
     for need in chosen.needs:
         signals.require(need)
@@ -99,6 +116,44 @@ def score(
     scores = normalised(scores, normalise, signals.params, layout, signals.masks, members=members)
     require_finite(f"score({chosen.name!r})", scores)
     return Scores(scores, layout=layout, fingerprint=signals.fingerprint)
+
+
+def require_measure(where: str, measure: str | Measure) -> Measure:
+    """The measure of a name, or the measure itself.
+
+    Raises:
+        UnknownNameError: no such name.
+        ValueError: neither.
+
+    Example:
+        >>> require_measure("score", "fisher").name
+        'fisher'
+    """
+    if isinstance(measure, str):
+        return MEASURES[measure]
+    if not isinstance(measure, Measure):
+        raise invalid(f"{where}(measure=)", "a name in fp.MEASURES, or a Measure", measure)
+    return measure
+
+
+def require_granularity(where: str, granularity: Granularity) -> Granularity:
+    """The granularity, if it is one.
+
+    Raises:
+        ValueError: it is something else, such as its name or its class.
+
+    Example:
+        >>> require_granularity("prune", "weights")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: prune(granularity=) must be fp.Weights(), ...; got 'weights'. Pass fp.Weights().
+    """
+    if hasattr(granularity, "layout") and not isinstance(granularity, type):
+        return granularity
+    word = getattr(granularity, "__name__", granularity)
+    kind = word.partition(":")[0].lower() if isinstance(word, str) else ""
+    *most, last = WRITTEN.values()
+    todo = f"Pass {WRITTEN[kind]}." if kind in WRITTEN else ""
+    raise invalid(f"{where}(granularity=)", f"{', '.join(most)} or {last}", word, todo)
 
 
 def _reduce(
@@ -135,6 +190,20 @@ def _units(signals: Signals, layout: Groups) -> Signals:
     return Signals(params={name: some.new_zeros(group.shape) for name, group in layout.items()})
 
 
+def _why_none(granularity: Granularity, signals: Signals) -> str:
+    """Why there is no unit, and what to do, as far as the granularity knows."""
+    if not isinstance(granularity, PartlyFitting):
+        return (
+            "Every layer was skipped or left whole: fp.trace(model, x).refusals says which operation kept which "
+            "weights whole, and why."
+        )
+    odd = granularity.left_out(signals)
+    told = "; ".join(f"{name!r} ({why})" for name, why in [*odd.items()][:4])
+    more = f"; and {len(odd) - 4} more" if len(odd) > 4 else ""
+    fits = f"It fits no weight: {told}{more}." if odd else "Every weight was skipped."
+    return f"{fits} Choose other sizes, or fp.Weights()."
+
+
 def _names(
     measure: Measure, granularity: Granularity, layout: Groups | None, signals: Signals, *, members: Members
 ) -> list[str]:
@@ -145,8 +214,7 @@ def _names(
         names = tuple(layout)
     if not names:
         raise PruningError(
-            f"score(granularity=) must offer a unit; {granularity.name} offered none. Every layer was skipped or "
-            "left whole: fp.trace(model, x).refusals says which operation kept which weights whole, and why."
+            f"score(granularity=) must offer a unit; {granularity.name} offered none. {_why_none(granularity, signals)}"
         )
     if layout is None:
         return list(names)

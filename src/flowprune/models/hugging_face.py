@@ -47,7 +47,7 @@ def from_transformers(where: Path | str, *, seed: int = 0, **fields: object) -> 
         if getattr(config, "use_cache", None):
             config.use_cache = False  # an output that is no tensor
         kind = _class(transformers, config)
-        folder = Path(where) if Path(where).is_dir() else None
+        folder = Path(where) if _is_path(transformers, str(where)) and Path(where).is_dir() else None
         with initial_weights(seed):
             if folder is not None and any((folder / name).is_file() for name in WEIGHTS):
                 return _loaded(kind, folder, config)
@@ -88,8 +88,8 @@ def _config(transformers: Any, where: str, fields: dict[str, object]) -> Any:
     """The configuration, of a file or of a family's defaults, with fields changed."""
     if isinstance(fields.get("architectures"), str):
         fields = {**fields, "architectures": [fields["architectures"]]}
-    if Path(where).exists():
-        _require_fields(_read(transformers, where, {}), fields)
+    if _is_path(transformers, where):
+        _require_fields(transformers, _read(transformers, where, {}), fields)
         return _read(transformers, where, fields)
     families = list(transformers.CONFIG_MAPPING.keys())
     if where not in families:
@@ -97,8 +97,15 @@ def _config(transformers: Any, where: str, fields: dict[str, object]) -> Any:
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
         rule = "a folder with a config.json, such a file, or a family of transformers"
         raise invalid("from_transformers(where=)", rule, where, f"{hint}Nothing is downloaded.")
-    _require_fields(transformers.AutoConfig.for_model(where), fields)
+    _require_fields(transformers, transformers.AutoConfig.for_model(where), fields)
     return transformers.AutoConfig.for_model(where, **fields)
+
+
+def _is_path(transformers: Any, where: str) -> bool:
+    """Whether a path is meant; a name of a family is one only where a folder of that name holds a configuration."""
+    if where in transformers.CONFIG_MAPPING:
+        return (Path(where) / "config.json").is_file()
+    return Path(where).exists()
 
 
 def _read(transformers: Any, where: str, fields: dict[str, object]) -> Any:
@@ -110,12 +117,15 @@ def _read(transformers: Any, where: str, fields: dict[str, object]) -> Any:
         raise invalid("from_transformers(where=)", "a folder or file with a configuration", where, todo) from None
 
 
-def _require_fields(config: Any, fields: dict[str, object]) -> None:
+def _require_fields(transformers: Any, config: Any, fields: dict[str, object]) -> None:
     """Raise where a configuration has no such field: transformers would keep it and not read it."""
     for name in fields:
         if not hasattr(config, name):
-            near = get_close_matches(name, list(config.to_dict()), n=3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else ""
+            known = list(config.to_dict())
+            near = get_close_matches(name, known, n=3)
+            shared = transformers.PretrainedConfig().to_dict()
+            own = [field for field in known if field not in shared]
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"Its own are {', '.join(own)}."
             raise invalid(f"from_transformers({name}=)", f"a field of {type(config).__name__}", name, hint)
 
 

@@ -85,6 +85,8 @@ def outputs(forward: Forward, batch: Any) -> Tensor:
 
 def _pair(batch: Any) -> Sequence[Any]:
     if not isinstance(batch, (tuple, list)) or len(cast("Sequence[Any]", batch)) != 2:
-        rule = "a pair (inputs, targets) or a mapping"
-        raise invalid("objective(batch=)", rule, type(batch).__name__, "To use one batch, pass [batch].")
+        length = f" of {len(cast('Sequence[Any]', batch))}" if isinstance(batch, (tuple, list)) else ""
+        todo = "Pair inputs with their targets; of one such batch, pass [batch]."
+        got = f"{type(batch).__name__}{length}"
+        raise invalid("objective(batch=)", "a pair (inputs, targets) or a mapping", got, todo)
     return cast("Sequence[Any]", batch)

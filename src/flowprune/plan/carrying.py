@@ -8,12 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from flowprune.core.arguments import require_optimizer
 from flowprune.core.errors import invalid
 from flowprune.core.optimizer_state import follow, held_names
 from flowprune.plan.operations import OPERATIONS, Masking
 from flowprune.plan.records import Plan, name_after
-from flowprune.plan.saving import unwrapped
+from flowprune.plan.saving import model_of, unwrapped
 from flowprune.plan.since import Cut, drops, followed, past, prefix_of, since
+from flowprune.prune import Pruner, PruneResult
 from flowprune.structure.architecture import Architecture
 from flowprune.structure.cut import CutPlan
 from flowprune.structure.history import Moment, Operation, record_
@@ -33,7 +35,7 @@ def carry(
     too many does nothing. A gradient scaler holds nothing that a cut concerns.
 
     Args:
-        cut: The pruned model, its plan, or where that is saved; or what ``cut_`` returned.
+        cut: The pruned model, what ``fp.prune`` returned, its plan, or where that is saved; or what ``cut_`` returned.
         optimizer: Gets the new parameters in the places of the old, with their state sliced
             (:func:`flowprune.core.optimizer_state.follow`); :class:`flowprune.Pruner` has done it for its own.
         before: The dense model whose parameters the optimizer holds, where the cut made a copy (``fp.remove``,
@@ -54,7 +56,12 @@ def carry(
         >>> optimizer.param_groups[0]["params"][0] is small[0].weight, shadow["0.bias"]
         (True, tensor([1., 3.]))
     """
-    plan = Plan(cut.dense, (cut.operation,)) if isinstance(cut, CutPlan) else past(cut)
+    plan = Plan(cut.dense, (cut.operation,)) if isinstance(cut, CutPlan) else past("carry(cut=)", cut)
+    cut = cut.model if isinstance(cut, (PruneResult, Pruner)) else cut
+    if optimizer is not None:
+        require_optimizer("carry", optimizer)
+    if before is not None:
+        model_of("carry(before=)", before)
     if scheduler is not None:
         _check_scheduler(scheduler, optimizer)
     averaged = unwrapped(ema) if isinstance(ema, nn.Module) else None
@@ -79,12 +86,12 @@ def _follow(optimizer: Optimizer, cut: Cut | CutPlan, plan: Plan, before: nn.Mod
         todo = "Pass the pruned model, or slice its state_dict() with fp.carry_state."
         raise invalid("carry(optimizer=)", "given with the model that it shall train", type(cut).__name__, todo)
     model = unwrapped(cut)
-    if before is None:
-        if not held_names(optimizer, model):
-            todo = "Pass the model whose parameters the optimizer holds."
-            raise invalid("carry(before=)", "given, as the optimizer does not train the pruned model yet", None, todo)
-        return
-    old = unwrapped(before)
+    old, held = None if before is None else unwrapped(before), held_names(optimizer, model)
+    if held and (old is None or not held_names(optimizer, old)):
+        return  # it was carried already
+    if old is None:
+        todo = "Pass the model whose parameters the optimizer holds."
+        raise invalid("carry(before=)", "given, as the optimizer does not train the pruned model yet", None, todo)
     if not held_names(optimizer, old):
         raise invalid("carry(before=)", "the model whose parameters the optimizer holds", type(old).__name__)
     done, new = _since(plan, old, where="carry(before=)"), dict(model.named_parameters())
@@ -111,7 +118,8 @@ def _catch_up(model: nn.Module, operations: tuple[Operation, ...]) -> None:
 
 def _checked(ema: object) -> MutableMapping[str, Tensor]:
     if not isinstance(ema, MutableMapping):
-        raise invalid("carry(ema=)", "a module, or a dictionary of tensors by parameter name", type(ema).__name__)
+        got = getattr(ema, "__name__", type(ema).__name__)
+        raise invalid("carry(ema=)", "a module, or a dictionary of tensors by parameter name", got)
     return ema
 
 

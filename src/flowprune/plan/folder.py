@@ -1,14 +1,16 @@
 """The folder of a plan: ``plan.json``, long indices in ``plan.safetensors``, the weights in ``model.safetensors``.
 
-No file holds a pickle. ``plan.json`` is written last and holds the checksums of the others and its own, so that what
-is damaged or half written is known before it is used. ``model.safetensors`` is a plain state dict; without it a plan
-can still be replayed.
+No file holds a pickle. ``plan.json`` holds the checksums of the others and its own, so that what is damaged is known
+before it is used, and a plan that is replaced is there whole, the old or the new. ``model.safetensors`` is a plain
+state dict; without it a plan can still be replayed.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from flowprune.core.errors import PruningError
-from flowprune.core.files import checksum, checksum_of, replacing, write_json
+from flowprune.core.errors import PruningError, invalid
+from flowprune.core.files import checksum_of, write_json
 from flowprune.core.version import __version__
+from flowprune.plan.exchange import clear, settle, stage, whole
 from flowprune.plan.operations import OPERATIONS, Entry
 from flowprune.plan.packing import Store
 from flowprune.plan.records import Plan
@@ -31,10 +34,12 @@ PLAN, INDICES, WEIGHTS = "plan.json", "plan.safetensors", "model.safetensors"
 BUFFER = "buffer/"
 """Before the names of buffers that a state dict leaves out, in the file of indices."""
 Fields = dict[str, Any]
+FIELDS = {"versions": dict, "model": dict, "operations": list, "files": dict, "channels_last": list}
+"""What every plan holds, beside what may be null."""
 
 
 def write_plan(folder: Path, plan: Plan, model: nn.Module) -> None:
-    """Write the files of a plan; what stood there before is replaced, each file as a whole.
+    """Write the files of a plan; what stood there before is replaced at once, :mod:`flowprune.plan.exchange` says how.
 
     Args:
         folder: Made where it is not there.
@@ -42,7 +47,8 @@ def write_plan(folder: Path, plan: Plan, model: nn.Module) -> None:
         model: After it.
 
     Raises:
-        ValueError: the state dict holds something that is no tensor; nothing is written.
+        ValueError: the state dict holds something that is no tensor, or the folder cannot be written; a plan that was
+            there is as it was.
     """
     weights, left_out = tensors_of(model)
     store: Store = {f"{BUFFER}{name}": alone(value) for name, value in left_out.items()}
@@ -50,18 +56,32 @@ def write_plan(folder: Path, plan: Plan, model: nn.Module) -> None:
     for number, operation in enumerate(plan.operations):
         entry = OPERATIONS[operation.kind].pack(operation, f"packed/{number}", store)
         operations.append({"kind": operation.kind, **entry})
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {WEIGHTS: weights, INDICES: store}
-    for name, tensors in files.items():
-        if tensors:
-            with replacing(folder / name) as part:
-                save_file({name: alone(value) for name, value in tensors.items()}, part)
-        else:
-            (folder / name).unlink(missing_ok=True)
     fields = _fields(plan, operations)
     fields["channels_last"] = channels_last({**weights, **left_out})
-    fields["files"] = {name: checksum(folder / name) for name, tensors in files.items() if tensors}
+    try:
+        _write(folder, fields, {WEIGHTS: weights, INDICES: store})
+    except (OSError, SafetensorError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        todo = f"{why}: {getattr(error, 'filename', None) or folder}."
+        raise invalid("save(folder=)", "a folder that can be written", str(folder), todo) from error
+
+
+def _write(folder: Path, fields: Fields, files: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write the tensors, then the plan that names them; an older plan stays whole until then."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(PruningError):  # there is no older plan, or none that can be kept
+        settle(folder, read_fields(folder)["files"])
+    for name in files:
+        clear(folder, name)
+    fields["files"] = {
+        name: stage(folder / name, partial(save_file, {key: alone(value) for key, value in tensors.items()}))
+        for name, tensors in files.items()
+        if tensors
+    }
     write_json(folder / PLAN, {**fields, "checksum": checksum_of(fields)})
+    settle(folder, fields["files"])
+    for name in files.keys() - fields["files"].keys():
+        (folder / name).unlink(missing_ok=True)
 
 
 def _fields(plan: Plan, operations: list[Entry]) -> Fields:
@@ -101,7 +121,7 @@ def read_plan(path: Path | str) -> Plan:
             raise PruningError(
                 f"{folder / PLAN} holds an operation of kind {entry.get('kind')!r}, which this flowprune "
                 f"({__version__}) does not know: {', '.join(OPERATIONS)}. It was written by "
-                f"{fields['versions']['flowprune']}: update flowprune."
+                f"{fields['versions'].get('flowprune', 'a later one')}: update flowprune."
             )
     try:
         return _plan(fields, store)
@@ -151,6 +171,11 @@ def read_fields(folder: Path) -> Fields:
         )
     if fields.pop("checksum", None) != checksum_of(fields) or version != FORMAT:
         raise damaged(path, "its checksum does not hold")
+    for name, kind in FIELDS.items():
+        if not isinstance(fields.get(name), kind):
+            raise damaged(path, f"it holds no {name!r}")
+    if not all(isinstance(entry, dict) for entry in fields["operations"]):
+        raise damaged(path, "an operation of it is no JSON object")
     return fields
 
 
@@ -163,12 +188,13 @@ def read_tensors(folder: Path, name: str, fields: Fields) -> dict[str, Tensor]:
     expected, path = fields["files"].get(name), folder / name
     if expected is None:
         return {}
-    if not path.exists():
+    found = whole(path, expected)
+    if found is None and not path.exists():
         raise PruningError(f"{path} is missing. It belongs to {PLAN} beside it: copy the folder as a whole.")
-    if checksum(path) != expected:
+    if found is None:
         raise damaged(path, "its checksum does not hold")
     try:
-        return load_file(path)
+        return load_file(found)
     except SafetensorError as error:
         raise damaged(path, str(error)) from None
 

@@ -9,17 +9,30 @@ import torch
 from torch import nn
 
 from flowprune.core.arguments import require_model
-from flowprune.core.errors import PruningError, invalid
-from flowprune.plan.folder import BUFFER, INDICES, WEIGHTS, folder_of, read_fields, read_plan, read_tensors
+from flowprune.core.errors import PruningError, invalid, renamed
+from flowprune.plan.folder import (
+    BUFFER,
+    INDICES,
+    PLAN,
+    WEIGHTS,
+    damaged,
+    folder_of,
+    read_fields,
+    read_plan,
+    read_tensors,
+)
 from flowprune.plan.operations import OPERATIONS, Masking
-from flowprune.plan.records import Plan, held_masks, require_same
+from flowprune.plan.records import Plan, held_masks, plan_of, require_same
+from flowprune.plan.saving import unwrapped
 from flowprune.plan.weights import install_
+from flowprune.prune import Pruner, PruneResult
 from flowprune.structure.example import Example
 from flowprune.structure.history import History, history_of, set_history_
 from flowprune.structure.twin import copied
 from flowprune.structure.verify import compare
 
 Factory = Callable[[], nn.Module] | nn.Module
+FACTORY = "the dense model, or a function that builds it"
 
 
 def load(model_factory: Factory, path: Path | str) -> nn.Module:
@@ -45,6 +58,7 @@ def load(model_factory: Factory, path: Path | str) -> nn.Module:
         >>> torch.equal(again.weight, result.model.weight)
         True
     """
+    _require_factory(model_factory, path)
     folder = folder_of(path)
     plan, fields = read_plan(folder), read_fields(folder)
     tensors = read_tensors(folder, WEIGHTS, fields)
@@ -53,9 +67,12 @@ def load(model_factory: Factory, path: Path | str) -> nn.Module:
     indices = read_tensors(folder, INDICES, fields)
     tensors |= {n.removeprefix(BUFFER): value for n, value in indices.items() if n.startswith(BUFFER)}
     for name in fields["channels_last"]:
+        if name not in tensors:
+            raise damaged(folder / PLAN, f"{name!r} is not among the tensors")
         tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
     built = model_factory if isinstance(model_factory, nn.Module) else model_factory()
-    dense = require_model("load", built)
+    with renamed({"load(model=)": "load(model_factory=)"}):
+        dense = require_model("load", built)
     _require_dense("load(model_factory=)", plan, dense)
     model = copied(dense, "load") if dense is model_factory else dense
     _carry_out(model, plan, example=None)
@@ -63,11 +80,14 @@ def load(model_factory: Factory, path: Path | str) -> nn.Module:
     return _held(model, plan)
 
 
-def replay(plan: Plan | Path | str, model: nn.Module, *, example_inputs: object = None) -> nn.Module:
+def replay(
+    plan: Plan | PruneResult | Pruner | Path | str, model: nn.Module, *, example_inputs: object = None
+) -> nn.Module:
     """A smaller copy of another checkpoint of the same architecture, cut as the plan says: its own weights are sliced.
 
     Args:
-        plan: A plan, the folder of one, or a file in it; the saved weights are not needed.
+        plan: A plan, what ``fp.prune`` returned, the folder of a plan, or a file in it; the saved weights are not
+            needed.
         model: Dense; it stays as it is.
         example_inputs: What the model is called with; where they are given, it is verified on them, as
             :func:`flowprune.remove` does, that the copy computes what the masked model computes.
@@ -85,11 +105,36 @@ def replay(plan: Plan | Path | str, model: nn.Module, *, example_inputs: object 
         >>> torch.equal(small[0].weight, other[0].weight[keep])
         True
     """
+    _require_plan(plan, model)
+    if isinstance(plan, (PruneResult, Pruner)):
+        plan = plan_of(unwrapped(plan.model))
     plan = plan if isinstance(plan, Plan) else read_plan(plan)
     _require_dense("replay(model=)", plan, require_model("replay", model))
     small = copied(model, "replay")
     _carry_out(small, plan, example=None if example_inputs is None else Example.of(example_inputs))
     return _held(small, plan)
+
+
+def _require_factory(given: object, path: object) -> None:
+    """Raise where what builds the dense model is nothing of the kind."""
+    if isinstance(given, (Path, str)) and not isinstance(path, (Path, str)):
+        raise invalid(
+            "load(model_factory=)", FACTORY, given, "The arguments are swapped: fp.load(model_factory, path)."
+        )
+    if not (isinstance(given, nn.Module) or callable(given)):
+        raise invalid("load(model_factory=)", FACTORY, given)
+    if not isinstance(path, (Path, str)):
+        raise invalid("load(path=)", "the folder that fp.save wrote", type(path).__name__)
+
+
+def _require_plan(plan: object, model: object) -> None:
+    """Raise where what says how to cut is nothing that does."""
+    if isinstance(plan, (Plan, PruneResult, Pruner, Path, str)):
+        return
+    todo = "Pass fp.plan.plan_of(model) for what was cut of a model."
+    if isinstance(model, (Plan, PruneResult, Pruner, Path, str)):
+        todo = "The arguments are swapped: fp.replay(plan, model)."
+    raise invalid("replay(plan=)", "a plan, what fp.prune returned, or a folder", type(plan).__name__, todo)
 
 
 def _require_dense(where: str, plan: Plan, model: nn.Module) -> None:

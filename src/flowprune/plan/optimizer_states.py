@@ -19,7 +19,7 @@ def carry_state(cut: Cut, state: Mapping[str, Any], *, names: Sequence[str] | No
     """An optimizer's ``state_dict()`` from before a cut, as it is after it: momenta are sliced, numbers stay.
 
     Args:
-        cut: The pruned model, its plan, or where that is saved.
+        cut: The pruned model, what ``fp.prune`` returned, its plan, or where that is saved.
         state: Of the optimizer of the dense model; it is not changed.
         names: The dense model's names of the parameters, in the order in which the optimizer holds them. Needed unless
             it was built on ``model.parameters()``, or on named parameters.
@@ -43,7 +43,7 @@ def carry_state(cut: Cut, state: Mapping[str, Any], *, names: Sequence[str] | No
         >>> after.state[small[0].weight]["momentum_buffer"].shape
         torch.Size([2, 2])
     """
-    plan = past(cut)
+    plan = past("carry_state(cut=)", cut)
     groups, entries = _parts(state)
     shapes, named = plan.dense.parameters, _names(plan, groups, names)
     after = {old: found for old, name in named.items() if (found := followed(name, plan.operations)) is not None}
@@ -64,9 +64,11 @@ def carry_state(cut: Cut, state: Mapping[str, Any], *, names: Sequence[str] | No
 
 def _parts(state: Mapping[str, Any]) -> tuple[list[State], Mapping[int, Mapping[str, Any]]]:
     """The groups and the entries by number."""
-    groups, entries = state.get("param_groups"), state.get("state")
+    there = state if isinstance(state, Mapping) else {}
+    groups, entries = there.get("param_groups"), there.get("state")
     if not isinstance(groups, list) or not isinstance(entries, Mapping):
-        raise invalid("carry_state(state=)", "what optimizer.state_dict() gave", sorted(map(str, state)))
+        got = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+        raise invalid("carry_state(state=)", "what optimizer.state_dict() gave", got)
     return groups, entries
 
 

@@ -36,7 +36,8 @@ def save(
     Args:
         pruned: The model, or what pruned it. Of a model in ``DataParallel``, ``DistributedDataParallel``,
             ``AveragedModel`` or ``torch.compile``, the inner one is saved.
-        folder: Made where it is not there; an older plan in it is replaced.
+        folder: Made where it is not there; an older plan in it is replaced, all of it or, where the process dies
+            meanwhile, nothing of it.
         measure: Its name; taken from a result or a pruner.
         seeds: By what they were for, e.g. ``{"init": 0}``; that of the measure is taken from a result or a pruner.
 
@@ -44,7 +45,8 @@ def save(
         The folder.
 
     Raises:
-        ValueError: ``pruned`` is neither, or its state dict holds something that is no tensor.
+        ValueError: ``pruned`` is neither, its state dict holds something that is no tensor, or the folder cannot be
+            written.
         PruningError: something other than flowprune resized its tensors.
 
     Example:
@@ -55,7 +57,7 @@ def save(
         >>> sorted(file.name for file in folder.iterdir())
         ['model.safetensors', 'plan.json']
     """
-    model = unwrapped(require_model("save", pruned if isinstance(pruned, nn.Module) else _model_of(pruned)))
+    model = unwrapped(require_model("save", model_of("save(pruned=)", pruned)))
     plan = replace(plan_of(model), measure=measure, seeds=dict(seeds or {}))
     plan = replace(plan, sparsity=_sparsity(plan))
     if not isinstance(pruned, nn.Module):
@@ -80,9 +82,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def _model_of(pruned: PruneResult | Pruner) -> nn.Module:
+def model_of(where: str, pruned: nn.Module | PruneResult | Pruner) -> nn.Module:
+    """The model itself, or that of what pruned it.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(pruned, nn.Module):
+        return pruned
     if not isinstance(pruned, (PruneResult, Pruner)):
-        raise invalid("save(pruned=)", "a model, a PruneResult or a Pruner", type(pruned).__name__)
+        raise invalid(where, "a model, a PruneResult or a Pruner", type(pruned).__name__)
     return pruned.model
 
 

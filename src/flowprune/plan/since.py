@@ -12,20 +12,29 @@ from flowprune.core.errors import invalid
 from flowprune.plan.folder import read_plan
 from flowprune.plan.operations import OPERATIONS
 from flowprune.plan.records import Plan, name_after, past_of
-from flowprune.plan.saving import unwrapped
+from flowprune.plan.saving import model_of, unwrapped
+from flowprune.prune import Pruner, PruneResult
 from flowprune.structure.history import Dropping, Kept, Operation, Removal, composed
 
-Cut: TypeAlias = nn.Module | Plan | Path | str
-"""A pruned model, its plan, or where that is saved."""
+Cut: TypeAlias = nn.Module | PruneResult | Pruner | Plan | Path | str
+"""A pruned model, what pruned it, its plan, or where that is saved."""
 WRAPPERS = ("", "module.", "_orig_mod.", "module._orig_mod.")
 """What may stand before the names of a model's tensors, where they were saved from inside of something."""
 
 
-def past(cut: Cut) -> Plan:
-    """The plan that is meant, with every round of its own where a model is given."""
+def past(where: str, cut: Cut) -> Plan:
+    """The plan that is meant, with every round of its own where a model is given.
+
+    Raises:
+        ValueError: it is nothing that has a plan.
+    """
     if isinstance(cut, Plan):
         return cut
-    return past_of(unwrapped(cut)) if isinstance(cut, nn.Module) else read_plan(cut)
+    if isinstance(cut, (Path, str)):
+        return read_plan(cut)
+    if not isinstance(cut, (nn.Module, PruneResult, Pruner)):
+        raise invalid(where, "a pruned model, what fp.prune returned, a plan or its folder", type(cut).__name__)
+    return past_of(unwrapped(model_of(where, cut)))
 
 
 def since(
@@ -58,6 +67,8 @@ def since(
     if missing:
         raise invalid(where, "of all parameters of a model that loses blocks", f"none for {missing[0]!r}")
     name = next(n for n in (params if whole else shapes) if now.get(n) != shapes[n] or dense.get(n) != shapes[n])
+    if name not in dense and name not in now:
+        raise invalid(where, f"of the model that was cut, which has no {name!r}", shapes[name])
     rule = f"of the model that was cut, in which {name} was {dense.get(name)} and is {now.get(name)}"
     raise invalid(where, rule, shapes[name])
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from flowprune.core.errors import PruningError
 from flowprune.core.tensors import require_finite
+from flowprune.plan.exchange import whole
 from flowprune.plan.folder import INDICES, PLAN, WEIGHTS, folder_of, read_fields, read_plan, read_tensors
 from flowprune.plan.loading import Factory, load
 from flowprune.plan.records import Plan
@@ -80,8 +81,15 @@ def verify(path: Path | str, model_factory: Factory | None = None) -> Verified:
         sum(torch.Size(shape).numel() for shape in plan.parameters.values()),
         sum(torch.Size(shape).numel() for shape in plan.dense.parameters.values()),
         sum(int(torch.count_nonzero(value)) for value in held) if tensors else None,
-        {name: (folder / name).stat().st_size for name in (PLAN, INDICES, WEIGHTS) if (folder / name).exists()},
+        _sizes(folder, fields["files"]),
     )
+
+
+def _sizes(folder: Path, files: Mapping[str, str]) -> dict[str, int]:
+    """Bytes of the plan and of each file that it names, wherever this is."""
+    found = {name: whole(folder / name, files[name]) for name in (INDICES, WEIGHTS) if name in files}
+    places = {PLAN: folder / PLAN, **found}
+    return {name: place.stat().st_size for name, place in places.items() if place is not None}
 
 
 def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ import torch
 from flowprune.core.errors import PruningError, invalid, unknown
 from flowprune.core.groups import Groups, channels_of, channelwise
 from flowprune.masks import Masks, Pool, Weights, floors
+from flowprune.masks.offered import LEFT_OUT
 from flowprune.measures import Granularity
 from flowprune.prune.published import FLOOR, entries
 from flowprune.prune.rule import Rule
@@ -59,7 +61,9 @@ def units_of(granularity: Granularity, signals: Signals) -> Units:
         >>> units_of(Weights(), Signals(params={"w": torch.ones(2, 3), "b": torch.ones(2)})).sizes
         {'w': 6, 'b': 2}
     """
-    layout = granularity.layout(signals)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=LEFT_OUT)  # scoring gives the same warning once more
+        layout = granularity.layout(signals)
     if layout is not None:
         return Units({name: prod(group.shape) for name, group in layout.items()}, layout, {})
     names = granularity.names(signals) if isinstance(granularity, Weights) else tuple(signals.params)

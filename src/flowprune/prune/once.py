@@ -9,10 +9,11 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from flowprune.core.errors import invalid
+from flowprune.core.arguments import require_model
+from flowprune.core.errors import invalid, renamed
 from flowprune.core.granularities import units_in_words
 from flowprune.masks import Masks, Scores, Weights
-from flowprune.measures import MEASURES, Granularity, Measure
+from flowprune.measures import Granularity, Measure, require_granularity, require_measure
 from flowprune.objectives.batch import inputs_of
 from flowprune.prune.budget import Budget
 from flowprune.prune.checks import check_budget, probe_of
@@ -21,7 +22,8 @@ from flowprune.prune.records import Round
 from flowprune.prune.rule import RuleOptions
 from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity, targets_of
-from flowprune.schedules import Schedule, one_shot
+from flowprune.schedules import Schedule, one_shot, require_schedule
+from flowprune.signals.batches import require_batches
 from flowprune.structure import CostReport, cost_report
 from flowprune.structure.cost import batch_size
 from flowprune.structure.example import Example
@@ -109,35 +111,39 @@ def prune(
         >>> print(fp.prune(model, measure="magnitude", budget=fp.Budget(parameters=30), granularity=units).budget)
         asked 30 parameters, achieved 30 (miss +0)
     """
-    granularity = Weights() if granularity is None else granularity
-    chosen = MEASURES[measure] if isinstance(measure, str) else measure
-    plan = _planned(schedule or one_shot(), sparsity, budget, granularity=granularity, scope=rule.get("scope"))
+    require_model("prune", model)
+    granularity = Weights() if granularity is None else require_granularity("prune", granularity)
+    chosen = require_measure("prune", measure)
+    require_batches("prune", batches)
+    asked = one_shot() if schedule is None else require_schedule("prune", schedule)
+    names = _names(asked, sparsity)
+    with renamed(names):
+        plan = _planned(asked, sparsity, budget, granularity=granularity, scope=rule.get("scope"))
     if chosen.needs and objective is None:
         raise invalid("prune(objective=)", f"given, because {chosen.name!r} needs {chosen.needs}", None)
     kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
+    with renamed(names):
+        example = _example(granularity, kept)
     timing = _Timing(
-        example=_example(granularity, kept),
+        example=example,
         budget=budget,
         batch_sizes=rule.pop("batch_sizes", None),
         channels_last=rule.pop("channels_last", False),
         zeros="unstructured zeros" if granularity.name == "weights" else f"zeros of {units_in_words(granularity.name)}",
     )
     copy = deepcopy(model)
-    pruner = Pruner(
-        copy,
-        None,
-        measure=chosen,
-        granularity=granularity,
-        objective=objective,
-        schedule=plan,
-        budget=budget,
-        **rule,
-    )
-    cuts: list[Round] = []
-    scores = Scores({})
-    while (cut := pruner.step(kept)) is not None:
-        cuts.append(cut.numbers())
-        scores = cut.scores
+    with renamed(names):
+        pruner = Pruner(
+            copy,
+            None,
+            measure=chosen,
+            granularity=granularity,
+            objective=objective,
+            schedule=plan,
+            budget=budget,
+            **rule,
+        )
+        cuts, scores = _cut(pruner, kept)
     masks = pruner.masks
     if masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
@@ -149,7 +155,7 @@ def prune(
         scores=scores,
         checks=tuple(dict.fromkeys(checks)),
         cost=cost,
-        cuts=tuple(cuts),
+        cuts=cuts,
         measure=chosen.name,
         options=dict(rule.get("options", {})),
         budget=None if pruner.solution is None else replace(pruner.solution, masks=masks),
@@ -176,6 +182,29 @@ class _Timing:
             model, pruned, self.example, batch_sizes=tuple(sizes or ()), channels_last=self.channels_last
         )
         return replace(found, zeros=self.zeros)
+
+
+def _cut(pruner: Pruner, batches: Iterable[Any]) -> tuple[tuple[Round, ...], Scores]:
+    """Every round, without its tensors, and the scores of the last."""
+    cuts: list[Round] = []
+    scores = Scores({})
+    while (cut := pruner.step(batches)) is not None:
+        cuts.append(cut.numbers())
+        scores = cut.scores
+    return tuple(cuts), scores
+
+
+def _names(schedule: Schedule, sparsity: float | None) -> dict[str, str]:
+    """How errors of what :func:`prune` calls begin, and what its caller wrote."""
+    asked = "prune(schedule=)" if sparsity is None else "prune(sparsity=)"
+    passed_on = {f"gather({name}=)": f"prune({name}=)" for name in ("model", "objective", "batches")}
+    return {
+        "Pruner(": "prune(",
+        "objective(batch=) must": "prune(batches=): each batch must",
+        "Pruner(schedule=) must leave": f"{asked} must leave",
+        f"{schedule.name}.targets(sparsity=)": "prune(sparsity=)",
+        **passed_on,
+    }
 
 
 def _planned(

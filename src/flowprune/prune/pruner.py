@@ -10,11 +10,11 @@ from typing import Any, Unpack
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from flowprune.core.arguments import call
+from flowprune.core.arguments import call, require_model, require_optimizer
 from flowprune.core.errors import invalid
 from flowprune.core.optimizer_state import assert_live, held_names
 from flowprune.masks import Masks, Pool, Scores
-from flowprune.measures import MEASURES, Granularity, Measure, score
+from flowprune.measures import Granularity, Measure, require_granularity, require_measure, score
 from flowprune.objectives.batch import inputs_of
 from flowprune.prune.aim import BudgetAim, SparsityAim
 from flowprune.prune.budget import Budget
@@ -27,7 +27,7 @@ from flowprune.prune.shrinking import Shrinking
 from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity
 from flowprune.prune.waiting import Waiting
-from flowprune.schedules import Event, Schedule
+from flowprune.schedules import Event, Schedule, require_schedule
 from flowprune.signals import Signals, gather
 
 
@@ -84,7 +84,10 @@ class Pruner:
         budget: Budget | None = None,
         **rule: Unpack[RuleOptions],
     ) -> None:
-        self._held = frozenset[str]() if optimizer is None else held_names(optimizer, model)
+        require_model("Pruner", model)
+        self._held = (
+            frozenset[str]() if optimizer is None else held_names(require_optimizer("Pruner", optimizer), model)
+        )
         if optimizer is not None and not self._held:
             raise invalid(
                 "Pruner(optimizer=)",
@@ -93,12 +96,12 @@ class Pruner:
                 "Build it on the model that is pruned; None where nothing is trained.",
             )
         self.model, self.optimizer = model, optimizer
-        self.measure = MEASURES[measure] if isinstance(measure, str) else measure
+        self.measure = require_measure("Pruner", measure)
         if self.measure.needs and objective is None:
             raise invalid("Pruner(objective=)", f"given, because {self.measure.name!r} needs signals", objective)
-        self.granularity, self.objective = granularity, objective
+        self.granularity, self.objective = require_granularity("Pruner", granularity), objective
         self.rule = call("Pruner(...)", Rule, rule)
-        self._rounds = schedule.rounds
+        self._rounds = require_schedule("Pruner", schedule).rounds
         if budget is None:
             self._aim = SparsityAim(schedule, self.rule.scope, granularity)
         else:

@@ -79,6 +79,8 @@ class Rule:
             raise unknown("Pruner(normalise=)", self.normalise, NORMALISERS)
         if self.members not in MEMBERS:
             raise unknown("Pruner(members=)", self.members, MEMBERS)
+        if self.mode not in ("eval", "train"):
+            raise unknown("Pruner(mode=)", self.mode, ("eval", "train"))
         if isinstance(self.protect, str) or isinstance(self.observe, str):
             raise invalid("Pruner(protect=, observe=)", "sequences of strings", (self.protect, self.observe))
         if self.floor not in (None, "auto") and not (isinstance(self.floor, int | float) and 0.0 <= self.floor < 1.0):

@@ -13,7 +13,7 @@ from flowprune.schedules.events.mask_settles import early_bird
 from flowprune.schedules.events.names import EVENTS, build_event
 from flowprune.schedules.events.weights_settle import early_crop
 from flowprune.schedules.names import SCHEDULES, build
-from flowprune.schedules.schedule import Schedule
+from flowprune.schedules.schedule import Schedule, require_schedule
 from flowprune.schedules.shapes import cubic, exponential, linear, manual, one_shot, rounds, rounds_truncated
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "lr",
     "manual",
     "one_shot",
+    "require_schedule",
     "rounds",
     "rounds_truncated",
     "stable_structure",

@@ -38,5 +38,6 @@ def build(name: str, *, rounds: int, sparsity: float | None = None) -> Schedule:
     told_rounds = len(signature(make).parameters) > 1  # one_shot is not: it has one
     schedule = make(rounds, sparsity=sparsity) if told_rounds else make(sparsity=sparsity)
     if schedule.rounds != rounds:
-        raise invalid(f"schedules.build({name!r}, rounds=)", str(schedule.rounds), rounds)
+        todo = f"The number of rounds is part of {name}."
+        raise invalid(f"schedules.build({name!r}, rounds=)", str(schedule.rounds), rounds, todo)
     return schedule

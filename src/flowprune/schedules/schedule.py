@@ -35,6 +35,23 @@ def require_rounds(where: str, rounds: object) -> int:
     return rounds
 
 
+def require_schedule(where: str, schedule: object) -> Schedule:
+    """The schedule, if it is one.
+
+    Raises:
+        ValueError: it is something else, such as its name or a sparsity.
+
+    Example:
+        >>> require_schedule("prune", "rounds")
+        Traceback (most recent call last):
+        ValueError: prune(schedule=) must be a Schedule, such as fp.schedules.rounds(5, sparsity=0.75); got 'rounds'.
+    """
+    if not isinstance(schedule, Schedule):
+        got = getattr(schedule, "__name__", schedule)
+        raise invalid(f"{where}(schedule=)", "a Schedule, such as fp.schedules.rounds(5, sparsity=0.75)", got)
+    return schedule
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How much is gone after each of ``rounds`` rounds of pruning.

@@ -73,11 +73,7 @@ def read(batches: Iterable[Any], model: nn.Module, *, where: str = "gather") -> 
     Raises:
         ValueError: there is none, or one batch came in place of an iterable of them.
     """
-    if isinstance(batches, (Tensor, Mapping)) or _is_pair(batches):
-        got = f"one batch ({type(batches).__name__})"
-        raise invalid(f"{where}(batches=)", "an iterable of batches", got, "To use one batch, pass [batch].")
-    if not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):  # iter() takes either
-        raise invalid(f"{where}(batches=)", "an iterable of batches", batches, "To use one batch, pass [batch].")
+    require_batches(where, batches)
     index = -1
     for index, batch in enumerate(batches):
         moved = on_device(batch, model)
@@ -85,6 +81,26 @@ def read(batches: Iterable[Any], model: nn.Module, *, where: str = "gather") -> 
     if index < 0:
         todo = "A generator that was read before is exhausted: pass a list or a DataLoader."
         raise invalid(f"{where}(batches=)", "an iterable with at least one batch", "none", todo)
+
+
+def require_batches(where: str, batches: object) -> None:
+    """Raise where this is one batch, or nothing that can be read.
+
+    Raises:
+        ValueError: naming what it is.
+
+    Example:
+        >>> require_batches("gather", 3)
+        Traceback (most recent call last):
+        ValueError: gather(batches=) must be an iterable of batches; got 3. To use one batch, pass [batch].
+    """
+    if isinstance(batches, (Tensor, Mapping)) or _is_pair(batches):
+        got: object = f"one batch ({type(batches).__name__})"
+    elif isinstance(batches, Iterable) or hasattr(batches, "__getitem__"):  # iter() takes either
+        return
+    else:
+        got = batches
+    raise invalid(f"{where}(batches=)", "an iterable of batches", got, "To use one batch, pass [batch].")
 
 
 def _is_pair(batches: object) -> bool:

@@ -226,7 +226,7 @@ def _tensor(model: nn.Module, name: str) -> Tensor | None:
 
 def _explained(model: nn.Module, error: Exception) -> str:
     """Which line of which module could not be captured, and what to write instead."""
-    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    first = str(error).strip().partition("\n")[0].rstrip(". ")
     branch = "DataDependent" in type(error).__name__ or "data-dependent" in str(error)
     todo = (
         "The code branches on the values of a tensor: use torch.where, or take the branch outside the model."
@@ -235,7 +235,7 @@ def _explained(model: nn.Module, error: Exception) -> str:
     )
     return (
         f"trace(model=) must be a model that torch.export can capture; {type(error).__name__}"
-        f"{_in_module(model, error)}{user_line(error)}: {first} {todo}"
+        f"{_in_module(model, error)}{user_line(error)}{first and f': {first}'}. {todo}"
     )
 
 

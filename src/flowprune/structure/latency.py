@@ -49,14 +49,14 @@ def latency(
         threads: For this measurement; by default as they are.
 
     Raises:
-        ValueError: ``repeats`` or ``threads`` is below 1, or ``model`` is no module.
+        ValueError: ``repeats`` or ``threads`` is below 1, ``warmup`` below 0, or ``model`` is no module.
         PruningError: the model cannot be copied.
 
     Example:
         >>> latency(nn.Linear(2, 2), torch.ones(4, 2), repeats=3).batch
         4
     """
-    check_repeats("latency", repeats, threads)
+    check_repeats("latency", repeats, threads, warmup)
     example = Example.of(example_inputs, "latency").copied()
     twin = duplicate(require_model("latency", model), "latency").eval()
     with random_state_kept(model), threads_of(threads) as used:
@@ -64,15 +64,15 @@ def latency(
     return summary(times, batch_size(example), used)
 
 
-def check_repeats(where: str, repeats: int, threads: int | None = None) -> None:
+def check_repeats(where: str, repeats: int, threads: int | None = None, warmup: int = 0) -> None:
     """Raise where there would be nothing to measure.
 
     Raises:
-        ValueError: ``repeats`` or ``threads`` is below 1.
+        ValueError: ``repeats`` or ``threads`` is no whole number from 1, or ``warmup`` none from 0.
     """
-    for name, value in (("repeats", repeats), ("threads", 1 if threads is None else threads)):
-        if value < 1:
-            raise invalid(f"{where}({name}=)", ">= 1", value)
+    for name, value, least in (("repeats", repeats, 1), ("threads", threads, 1), ("warmup", warmup, 0)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise invalid(f"{where}({name}=)", f"a whole number >= {least}", value)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid
 from flowprune.structure.cost import Cost, batch_size, measure_cost
 from flowprune.structure.example import Example
-from flowprune.structure.latency import Latency
+from flowprune.structure.latency import Latency, check_repeats
 from flowprune.structure.peak import peak_memory
 from flowprune.structure.speed import Speed, compare_speed
 
@@ -150,8 +150,9 @@ def cost_report(
     """
     for model in (dense, pruned):
         require_model("cost_report", model)
-    if any(size < 1 for size in batch_sizes):
-        raise invalid("cost_report(batch_sizes=)", "of sizes >= 1", tuple(batch_sizes))
+    if not isinstance(batch_sizes, Sequence) or any(type(size) is not int or size < 1 for size in batch_sizes):
+        raise invalid("cost_report(batch_sizes=)", "whole numbers >= 1", batch_sizes, "E.g. batch_sizes=(1, 8).")
+    check_repeats("cost_report", repeats)
     before, after = measure_cost(dense, example_inputs), measure_cost(pruned, example_inputs)
     if example_inputs is None:
         return CostReport(before, after)

@@ -233,3 +233,9 @@ def test_a_network_without_blocks_has_no_units():
     model = fp.models.build("digits_convnet")
     with pytest.raises(fp.PruningError, match=r"no child of an nn.Sequential or nn.ModuleList adds to its input"):
         fp.Depth(example_inputs=torch.randn(2, 1, 8, 8)).layout(signals_of(model))
+
+
+def test_the_error_where_there_is_no_block_is_of_whole_sentences():
+    model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 2))
+    with pytest.raises(fp.PruningError, match=r"there is none: no child of an nn\.Sequential or nn\.ModuleList adds"):
+        fp.prune(model, measure="magnitude", sparsity=0.5, granularity=fp.Depth(example_inputs=X))

@@ -130,6 +130,6 @@ def _nothing(found: Trace, skip: tuple[str, ...]) -> str:
     skipped = f" {len(found.groups)} containers are skipped by {skip}." if found.groups else ""
     none = "no child of an nn.Sequential or nn.ModuleList adds to its input"
     return (
-        f"Depth() must find a block that can be taken out; there is none. {reasons or none}{more}.{skipped} "
+        f"Depth() must find a block that can be taken out; there is none: {reasons or none}{more}.{skipped} "
         "Use another granularity, such as Channels(example_inputs=...)."
     )
