@@ -5,7 +5,7 @@
 
 ``models``: each is cut by magnitude at 25, 50 and 75 % of its units, over all layers (global) and in each (local), and
 compared with the masked model in single precision, on its example inputs and on others; one training step follows.
-Then half of the parameters are asked for: by the number of units whose cut comes nearest, for flowprune; by
+Then half of the parameters are asked for: by ``fp.Budget(parameters=0.5)``, for flowprune; by
 ``pruning_ratio`` 0.5, which its quick start shows, and 0.3, which its README gives for half of the parameters, for
 torch-pruning. That package runs in a process of its own with a limit of CPU time: see torch_pruning_trial.py for what
 it is told. The graphs of both are then built in turns, of new models each time, in one process: CPU seconds.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -115,25 +114,12 @@ def summed(trials) -> dict[str, object]:
 
 
 def halved(model, scores, x):
-    """The model cut to the number of parameters nearest to half of its own, all layers ranked together."""
-    aim, units = parameters(model) / 2, sum(score.numel() for score in scores.values())
-    cuts: dict[int, torch.nn.Module | None] = {0: model}
-
-    def after(count: int) -> float:
-        if count not in cuts:
-            try:
-                cuts[count] = fp.remove(model, fp.select(scores, count / units), example_inputs=x, verify=False)
-            except PruningError:  # too much of something
-                cuts[count] = None
-        cut = cuts[count]
-        return -math.inf if cut is None else parameters(cut)
-
-    low, high = 0, units - len(scores)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if after(middle) > aim else (low, middle)
-    best = min((low, high), key=lambda count: abs(after(count) - aim))
-    return cuts[best]
+    """The model cut to half of its parameters, all layers ranked together; as near to that as it can be."""
+    try:
+        masks = fp.solve(scores, fp.Budget(parameters=0.5), model).masks
+    except PruningError:  # too much is left whole: one unit of each layer stays
+        masks = fp.select(scores, {name: 1 - 1 / len(score) for name, score in scores.items()})
+    return fp.remove(model, masks, example_inputs=x, verify=False)
 
 
 def theirs(name: str) -> dict[str, object]:
