@@ -11,6 +11,7 @@ from flowprune.core.units import Layout
 from flowprune.structure.cut import cut_
 from flowprune.structure.example import Example
 from flowprune.structure.masked import mask_
+from flowprune.structure.reading import require_reachable
 from flowprune.structure.records import Trace
 from flowprune.structure.slicing import check_masks
 from flowprune.structure.twin import sharing
@@ -48,7 +49,8 @@ def rehearse(
     example, groups = Example.of(example_inputs), layout.groups if isinstance(layout, Trace) else layout
     check_masks(groups, masks)
     small = sharing(model, "rehearse")
-    cut_(small, groups, masks)
+    plan = cut_(small, groups, masks)
+    require_reachable(small, {id(p): name for name, p in model.named_parameters() if p in plan.replaced})
     return verify(model, small, groups, masks, example)
 
 

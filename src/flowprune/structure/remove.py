@@ -16,6 +16,7 @@ from flowprune.structure.example import Example
 from flowprune.structure.history import Moment, Zeroing, record_
 from flowprune.structure.masked import zero_
 from flowprune.structure.memory import recall
+from flowprune.structure.reading import require_alone
 from flowprune.structure.records import Trace
 from flowprune.structure.rehearsal import verify as compared
 from flowprune.structure.slicing import check_masks
@@ -82,6 +83,8 @@ def remove(
     if verify:
         compared(whole, small, found.groups, decision.units, Example.of(inputs))
     own_(small, model)
+    if verify:
+        require_alone(small, model, Example.of(inputs))
     return small
 
 
@@ -100,6 +103,8 @@ def _without_blocks(
     if verify:
         compared(model, small, layout, masks, Example.of(inputs))
     own_(small, model)
+    if verify:
+        require_alone(small, model, Example.of(inputs))
     return small
 
 
