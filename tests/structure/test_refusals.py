@@ -23,7 +23,11 @@ REFUSED = {
     "softmax over channels": (nn.Softmax(1), "aten.softmax", "over channels"),
     "softmax over space": (nn.Softmax(-1), "aten.softmax", "of zeros is not zero"),
     "norm without scale": (nn.BatchNorm2d(6, affine=False), "aten.batch_norm", "affine=False"),
-    "instance norm without scale": (nn.InstanceNorm2d(6), "aten.instance_norm", "affine=False"),
+    "instance norm of running statistics": (
+        nn.InstanceNorm2d(6, track_running_stats=True),
+        "aten.instance_norm",
+        "affine=False",
+    ),
     "group norm of one group": (nn.GroupNorm(1, 6), "aten.group_norm", "all channels"),
     "layer norm": (nn.LayerNorm((6, 8, 8)), "aten.layer_norm", "over the channels"),
     "add a number": (Call(lambda x: x + 1), "aten.add", "adds a number"),
@@ -68,6 +72,8 @@ PROVEN = {
     "bare norm before a norm": nn.Sequential(nn.BatchNorm2d(6, affine=False), nn.ReLU(), nn.BatchNorm2d(6)),
     "norm without statistics": nn.BatchNorm2d(6, track_running_stats=False),
     "instance norm": nn.InstanceNorm2d(6, affine=True),
+    "instance norm without scale": nn.InstanceNorm2d(6),
+    "norm without anything": nn.BatchNorm2d(6, affine=False, track_running_stats=False),
     "swish by hand": Call(lambda x: x * torch.sigmoid(x)),
     "zero padding": nn.ZeroPad2d(1),
     "mirror padding": nn.ReflectionPad2d(1),
@@ -142,6 +148,18 @@ def test_an_attribute_that_counts_channels_follows_them():
     assert [m.name for m in found.groups["conv.weight"].members if m.role == "size"] == ["size"]
     small = remove(model, {"conv.weight": torch.arange(6) > 1}, example_inputs=x)
     assert (small.size, model.size, small.hidden.in_features) == (64, 96, 64)
+
+
+@pytest.mark.parametrize("norm", [nn.InstanceNorm2d(6), nn.GroupNorm(3, 6, affine=False)])
+def test_a_norm_without_tensors_counts_its_channels(norm, recwarn):
+    model, x = Between(norm).double(), images()
+    small = remove(model, {"a.weight": torch.arange(6) < 4}, example_inputs=x)
+    recwarn.clear()
+    small(x)
+    assert not recwarn.list
+    count = "num_features" if isinstance(norm, nn.InstanceNorm2d) else "num_channels"
+    assert getattr(small.something, count) == 4
+    assert getattr(model.something, count) == 6
 
 
 def test_outputs_are_no_refusal():
