@@ -80,3 +80,8 @@ def test_what_is_not_finite_is_counted(bad: list[float], dtype: torch.dtype) -> 
     count = int((~torch.isfinite(values)).sum())
     with pytest.raises(ValueError, match=f"here must be finite everywhere; got \"{count} of .* 'w' NaN or infinite"):
         require_finite("here", {"v": torch.ones(2), "w": values})
+
+
+def test_what_has_no_values_is_named() -> None:
+    with pytest.raises(ValueError, match="here must be of values; got \"'w' on the meta device\""):
+        require_finite("here", {"w": torch.ones(2, device="meta")})

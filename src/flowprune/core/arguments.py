@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from flowprune.core.errors import invalid
 
@@ -73,3 +73,25 @@ def require_model(where: str, model: object) -> nn.Module:
         got = f"lazy {', '.join(lazy[:4])}{more}"
         raise invalid(f"{where}(model=)", "initialised", got, "Run it once on example inputs first.")
     return model
+
+
+def require_masks(where: str, masks: object) -> None:
+    """Raise where masks are not tensors by name.
+
+    Raises:
+        ValueError: they are no mapping, or one of them is no tensor.
+
+    Example:
+        >>> require_masks("a", {"w": [True, False]})
+        Traceback (most recent call last):
+        ValueError: a(masks=): mask of 'w' must be a boolean tensor; got 'list'. Pass torch.tensor(...) of it.
+    """
+    from torch import Tensor
+
+    if not isinstance(masks, Mapping):
+        todo = "Pass what fp.select gave, or a dictionary."
+        raise invalid(f"{where}(masks=)", "a mapping of names to boolean tensors", type(masks).__name__, todo)
+    for name, mask in cast("Mapping[object, object]", masks).items():
+        if not isinstance(mask, Tensor):
+            todo = "Pass torch.tensor(...) of it."
+            raise invalid(f"{where}(masks=): mask of {name!r}", "a boolean tensor", type(mask).__name__, todo)

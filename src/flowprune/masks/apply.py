@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from flowprune.core.arguments import require_masks
 from flowprune.core.errors import PruningError
 from flowprune.core.held import factor, hold, let_go
 from flowprune.masks.expand import expand, refuse_unsound
@@ -115,6 +116,7 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         True
     """
     params = dict(model.named_parameters())
+    require_masks("apply", masks)
     keep = expand(params, _canonical(model, masks))
     refuse_unsound(model, masks)
     pairs = {n: (param, keep[n].to(param.device, param.dtype)) for n, param in params.items() if n in keep}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from flowprune.core.arguments import require_model
+from flowprune.core.arguments import require_masks, require_model
 from flowprune.core.errors import PruningError, invalid
 from flowprune.core.groups import channels_of
 from flowprune.core.units import Layout
@@ -66,6 +66,7 @@ def remove(
         (torch.Size([2, 2]), torch.Size([1, 2]), torch.Size([3, 2]))
     """
     require_model("remove", model)
+    require_masks("remove", masks)
     layout = channels_of("remove(masks=)", getattr(masks, "layout", None) or {})
     if any(name in layout and layout[name].kind == "depth" for name in masks):
         return _without_blocks(model, layout, masks, example_inputs, verify=verify)

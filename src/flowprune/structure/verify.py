@@ -130,10 +130,24 @@ def compare(
     :data:`EXACT` parameters.
 
     Raises:
-        PruningError: they differ, or one of them cannot run.
+        PruningError: they differ, one of them cannot run, or there are tensors without values, on the meta device.
     """
+    _require_values(masked)
     masked, small, probe = _prepared(masked, small, example)
     return tuple(mode for mode in modes if _agree(masked, small, probe, mode))
+
+
+def _require_values(model: nn.Module) -> None:
+    empty = next((name for name, tensor in model.state_dict(keep_vars=True).items() if _is_meta(tensor)), None)
+    if empty is not None:
+        raise PruningError(
+            f"Two models must have values to be compared; {empty!r} is on the meta device. "
+            "Load the weights first, or pass verify=False."
+        )
+
+
+def _is_meta(tensor: object) -> bool:
+    return isinstance(tensor, Tensor) and tensor.is_meta
 
 
 def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str) -> bool:
