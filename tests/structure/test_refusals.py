@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from flowprune.core.errors import PruningError
+from flowprune.prune import prune
 from flowprune.structure import remove, trace
 from tests.structure.comparing import UnitMasks, drawn, images
 from tests.structure.stubborn import Between, Branching, Call, Endless, Stateful, WrittenSize
@@ -244,3 +245,13 @@ def test_models_full_of_unknown_operations_are_left_whole_where_unknown(kind):
     assert {name: group.size for name, group in found.groups.items()} == offered
     assert found.refusals or kind == "normalised weights"
     remove(model, drawn(found.groups), example_inputs=x)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("old", ["weight_norm", "spectral_norm"])
+def test_the_way_out_of_an_old_weight_norm_is_named(old):
+    model, x = nn.Sequential(nn.Linear(3, 2), getattr(nn.utils, old)(nn.Linear(2, 2))), torch.ones(2, 3)
+    model(x).sum().backward()
+    for use in (trace, lambda model, x: prune(model, measure="magnitude", sparsity=0.5)):
+        with pytest.raises(PruningError, match=rf"'1' keeps a weight.*use torch\.nn\.utils\.parametrizations\.{old}"):
+            use(model, x)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 from torch import nn
 
+from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid
 from flowprune.core.granularities import units_in_words
 from flowprune.masks import Masks, Scores, Weights
@@ -25,6 +25,7 @@ from flowprune.schedules import Schedule, one_shot
 from flowprune.structure import CostReport, cost_report
 from flowprune.structure.cost import batch_size
 from flowprune.structure.example import Example
+from flowprune.structure.twin import copied
 
 
 class PruneOptions(RuleOptions, total=False):
@@ -122,7 +123,7 @@ def prune(
         channels_last=rule.pop("channels_last", False),
         zeros="unstructured zeros" if granularity.name == "weights" else f"zeros of {units_in_words(granularity.name)}",
     )
-    copy = deepcopy(model)
+    copy = copied(require_model("prune", model), "prune")
     pruner = Pruner(
         copy,
         None,
