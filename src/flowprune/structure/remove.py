@@ -22,6 +22,7 @@ from flowprune.structure.rehearsal import verify as compared
 from flowprune.structure.slicing import check_masks
 from flowprune.structure.trace import TIME_LIMIT, trace
 from flowprune.structure.twin import sharing
+from flowprune.structure.verify import Unmasked
 
 
 def remove(
@@ -82,7 +83,7 @@ def remove(
     whole = sharing(small, "remove")
     cut_(small, found, decision.units)
     if verify:
-        compared(whole, small, found.groups, decision.units, Example.of(inputs))
+        compared(whole, small, found.groups, decision.units, Example.of(inputs), original=Unmasked.of(model, masks))
     own_(small, model)
     if verify:
         require_alone(small, model, Example.of(inputs))

@@ -17,6 +17,7 @@ from flowprune.structure.learning import Bench, holds
 from flowprune.structure.ledger import Ledger
 from flowprune.structure.lessons import Lessons
 from flowprune.structure.memory import recall, remember
+from flowprune.structure.parametrized import computed
 from flowprune.structure.records import Refusal, Trace
 from flowprune.structure.rules import rules
 from flowprune.structure.walk import walk
@@ -66,7 +67,7 @@ def _traced(model: nn.Module, example: Example, deadline: Deadline) -> Trace:
     while True:
         ledger = _walked(twin, graphs, lessons, deadline)
         if not _turned(ledger) and holds(bench, ledger):
-            return _result(ledger, unused)
+            return _result(ledger, unused, computed(twin))
 
 
 def _graphs(twin: nn.Module, example: Example, deadline: Deadline) -> tuple[list[Captured], tuple[str, ...]]:
@@ -96,7 +97,7 @@ def _turned(ledger: Ledger) -> bool:
     return sum(ledger.lessons.turn(split.spot, split.options) for split in stuck) > 0
 
 
-def _result(ledger: Ledger, unused: tuple[str, ...]) -> Trace:
+def _result(ledger: Ledger, unused: tuple[str, ...], besides: tuple[Refusal, ...]) -> Trace:
     refusals = tuple(
         Refusal(node.name, op_name(node), where(node), reason, weights)
         for (node, reason), weights in zip(ledger.refused, left_whole(ledger), strict=True)
@@ -104,7 +105,7 @@ def _result(ledger: Ledger, unused: tuple[str, ...]) -> Trace:
     )
     return Trace(
         groups(ledger),
-        refusals,
+        refusals + besides,
         ledger.makers,
         {name: tuple(found) for name, found in ledger.owned.items()},
         unused,
