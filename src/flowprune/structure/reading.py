@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from flowprune.core.errors import PruningError
 from flowprune.structure.example import Example
 from flowprune.structure.swapping import out_of_reach
-from flowprune.structure.twin import sharing
+from flowprune.structure.twin import copied
 from flowprune.structure.verify import run_once
 
 HOLD = "Let its forward read it from the module (self.weight) rather than keep the tensor elsewhere."
@@ -46,12 +47,17 @@ def require_alone(small: nn.Module, model: nn.Module, example: Example) -> None:
     Raises:
         PruningError: naming the parameter.
     """
-    probe, names = example.first(2), {id(param): name for name, param in model.named_parameters()}
+    names = {id(param): name for name, param in model.named_parameters()}
+    device = next((param.device for param in small.parameters()), None)
+    if device is not None:  # a model that was traced elsewhere
+        example = example.map(lambda x: x.to(device))
+    same = {id(param): param for param in (*small.parameters(), *model.parameters())}
+    twin = copied(small, "remove", same).eval()
     with Reading(names) as reading:
-        try:
-            run_once(sharing(small, "remove").eval(), probe)
-        except Exception:
-            return  # that it runs was verified on what it can run on
+        for few in (example.first(2), example):  # of a fixed batch all
+            with suppress(Exception):
+                run_once(twin, few)
+                break
     if reading.found:
         raise PruningError(
             f"remove(model=) must be a model whose copy computes with its own parameters; the smaller copy still reads "

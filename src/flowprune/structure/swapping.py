@@ -65,7 +65,13 @@ def _swapped(value: Any, new: New, seen: set[int], depth: int) -> Any:
     """The value itself, changed inside; another where it is an old tensor, or cannot be changed inside."""
     if id(value) in new:
         return new[id(value)]
-    if isinstance(value, OPAQUE) or value is None or not depth or id(value) in seen or hasattr(value, "follow_cut"):
+    if (
+        isinstance(value, OPAQUE)
+        or value is None
+        or not depth
+        or id(value) in seen
+        or hasattr(type(value), "follow_cut")
+    ):
         return value
     seen.add(id(value))
 
