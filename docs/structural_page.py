@@ -69,7 +69,10 @@ It has 60 seconds of CPU time for a cut. It has no budget: *left* is at `pruning
 shows, and at 0.3, which its README gives for half of the parameters. Its masked model has the channels that its groups
 name at zero. It also narrows streams that layer and group norms average over, which no masked model equals, since fewer
 numbers have another mean: *streams whole* are the same cuts with those streams ignored, and is what says whether
-the rest is right. flowprune leaves such streams whole."""
+the rest is right. flowprune leaves such streams whole.
+
+Heads of attention are units where the code splits them off itself. `nn.MultiheadAttention`, and so
+`nn.TransformerEncoder`, ties its width to its input: its heads stay whole, and the layers between are cut."""
 
 
 def latest(rows: Iterable[Row], *keys: str) -> dict[tuple, Row]:

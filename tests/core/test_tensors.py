@@ -11,7 +11,7 @@ from flowprune.analysis.loss_change import _cut_sum
 from flowprune.analysis.training_flow import predicted_step
 from flowprune.core.tensors import dot, has_float64, require_finite, squared_norm, wide
 from flowprune.signals import Signals
-from flowprune.structure.verify import _same_tensor
+from flowprune.structure.verify import same_function
 from flowprune.train.forward import Forward
 from flowprune.train.tally import Tally
 from tests.core.single import single
@@ -57,9 +57,9 @@ def test_a_loss_is_added_up_in_the_widest_type_its_device_has():
 
 
 def test_outputs_are_compared_on_a_device_without_float64():
-    _same_tensor(single([1.0, 2.0]), single([1.0, 2.0]), None, where="", name="output")
+    same_function(single([1.0, 2.0]), single([1.0, 2.0]))
     with pytest.raises(RuntimeError, match="differs"):
-        _same_tensor(single([1.0, 2.0]), single([1.0, 3.0]), None, where="", name="output")
+        same_function(single([1.0, 2.0]), single([1.0, 3.0]))
 
 
 def test_scores_are_compared_on_a_device_without_float64():
@@ -80,3 +80,8 @@ def test_what_is_not_finite_is_counted(bad: list[float], dtype: torch.dtype) -> 
     count = int((~torch.isfinite(values)).sum())
     with pytest.raises(ValueError, match=f"here must be finite everywhere; got \"{count} of .* 'w' NaN or infinite"):
         require_finite("here", {"v": torch.ones(2), "w": values})
+
+
+def test_what_has_no_values_is_named() -> None:
+    with pytest.raises(ValueError, match="here must be of values; got \"'w' on the meta device\""):
+        require_finite("here", {"w": torch.ones(2, device="meta")})

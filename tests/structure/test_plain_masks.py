@@ -6,11 +6,12 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from flowprune.core.errors import PruningError, UnknownNameError
 from flowprune.core.fingerprint import fingerprint
 from flowprune.core.units import rows
-from flowprune.structure import remove, trace
+from flowprune.structure import cut_, remove, trace
 from tests.structure.comparing import UnitMasks, assert_same, images, randomised
 from tests.structure.removable import (
     Autoencoder,
@@ -180,3 +181,14 @@ def test_any_plain_masks_give_a_smaller_or_an_equal_model(kind):
         masks[name][0] = True
     small = remove(model, masks, example_inputs=x)
     assert all(p.numel() <= model.get_parameter(name).numel() for name, p in small.named_parameters())
+
+
+@pytest.mark.parametrize("mask", [[True, False, True], torch.ones(3, dtype=torch.bool).numpy(), None])
+def test_what_is_no_tensor_is_no_mask(mask):
+    model, x = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(2, 2)
+    with pytest.raises(ValueError, match=r"remove\(masks=\): mask of '0.weight' must be a boolean tensor; got"):
+        remove(model, {"0.weight": mask}, example_inputs=x)
+    with pytest.raises(ValueError, match=r"cut_\(masks=\): mask of '0.weight' must be a boolean tensor; got"):
+        cut_(model, trace(model, x), {"0.weight": mask})
+    with pytest.raises(ValueError, match=r"remove\(masks=\) must be a mapping"):
+        remove(model, mask, example_inputs=x)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from flowprune.core.errors import PruningError
+from flowprune.prune import prune
 from flowprune.structure import remove, trace
 from tests.structure.comparing import UnitMasks, drawn, images
 from tests.structure.stubborn import Between, Branching, Call, Endless, Stateful, WrittenSize
@@ -23,7 +24,11 @@ REFUSED = {
     "softmax over channels": (nn.Softmax(1), "aten.softmax", "over channels"),
     "softmax over space": (nn.Softmax(-1), "aten.softmax", "of zeros is not zero"),
     "norm without scale": (nn.BatchNorm2d(6, affine=False), "aten.batch_norm", "affine=False"),
-    "instance norm without scale": (nn.InstanceNorm2d(6), "aten.instance_norm", "affine=False"),
+    "instance norm of running statistics": (
+        nn.InstanceNorm2d(6, track_running_stats=True),
+        "aten.instance_norm",
+        "affine=False",
+    ),
     "group norm of one group": (nn.GroupNorm(1, 6), "aten.group_norm", "all channels"),
     "layer norm": (nn.LayerNorm((6, 8, 8)), "aten.layer_norm", "over the channels"),
     "add a number": (Call(lambda x: x + 1), "aten.add", "adds a number"),
@@ -39,6 +44,8 @@ REFUSED = {
     "reversed": (Call(lambda x: x.flip(1)), "aten.flip", "reorders"),
     "without a rule": (Call(lambda x: x.remainder(1.5)), "aten.remainder", "no rule"),
     "clamped away from zero": (nn.Hardtanh(0.5, 1.0), "aten.hardtanh", "bounds"),
+    "one and a parameter added": (Stateful("parameter", lambda x, g: x + (1 + g)), "aten.add", "adds a number"),
+    "one and an unregistered tensor": (Stateful("constant", lambda x, g: x * (1 + g)), "aten.mul", "cannot shrink"),
     "added buffer": (Stateful("buffer", torch.add), "aten.add", "not zeroed"),
     "unregistered tensor": (Stateful("constant", torch.mul), "aten.mul", "cannot shrink"),
     "divided by a parameter": (Stateful("parameter", torch.div), "aten.div", "divides by channels"),
@@ -66,6 +73,8 @@ PROVEN = {
     "bare norm before a norm": nn.Sequential(nn.BatchNorm2d(6, affine=False), nn.ReLU(), nn.BatchNorm2d(6)),
     "norm without statistics": nn.BatchNorm2d(6, track_running_stats=False),
     "instance norm": nn.InstanceNorm2d(6, affine=True),
+    "instance norm without scale": nn.InstanceNorm2d(6),
+    "norm without anything": nn.BatchNorm2d(6, affine=False, track_running_stats=False),
     "swish by hand": Call(lambda x: x * torch.sigmoid(x)),
     "zero padding": nn.ZeroPad2d(1),
     "mirror padding": nn.ReflectionPad2d(1),
@@ -73,6 +82,13 @@ PROVEN = {
     "scaled by a buffer": Stateful("buffer", torch.mul),
     "scaled by a parameter": Stateful("parameter", torch.mul),
     "offset by a parameter": Stateful("parameter", torch.add),
+    "scaled by one and a parameter": Stateful("parameter", lambda x, g: x * (1 + g)),
+    "scaled by one less a parameter": Stateful("parameter", lambda x, g: x * (1 - g)),
+    "scaled by a parameter less one": Stateful("parameter", lambda x, g: x * (g - 1)),
+    "scaled by twice a parameter": Stateful("parameter", lambda x, g: x * (2 * g)),
+    "scaled by half a parameter": Stateful("parameter", lambda x, g: x * (g / 2)),
+    "offset by part of a parameter": Stateful("parameter", lambda x, g: x + 0.1 * g),
+    "scaled by one and a buffer": Stateful("buffer", lambda x, g: x * (1 + g)),
     "centred in space": Call(lambda x: x - x.mean((2, 3), keepdim=True)),
     "sum over channels, multiplied": Call(lambda x: x * x.sum(1, keepdim=True)),
     "channels last and back": Call(lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)),
@@ -133,6 +149,18 @@ def test_an_attribute_that_counts_channels_follows_them():
     assert [m.name for m in found.groups["conv.weight"].members if m.role == "size"] == ["size"]
     small = remove(model, {"conv.weight": torch.arange(6) > 1}, example_inputs=x)
     assert (small.size, model.size, small.hidden.in_features) == (64, 96, 64)
+
+
+@pytest.mark.parametrize("norm", [nn.InstanceNorm2d(6), nn.GroupNorm(3, 6, affine=False)])
+def test_a_norm_without_tensors_counts_its_channels(norm, recwarn):
+    model, x = Between(norm).double(), images()
+    small = remove(model, {"a.weight": torch.arange(6) < 4}, example_inputs=x)
+    recwarn.clear()
+    small(x)
+    assert not recwarn.list
+    count = "num_features" if isinstance(norm, nn.InstanceNorm2d) else "num_channels"
+    assert getattr(small.something, count) == 4
+    assert getattr(model.something, count) == 6
 
 
 def test_outputs_are_no_refusal():
@@ -226,3 +254,13 @@ def test_why_a_model_cannot_be_captured_is_a_sentence_of_its_own(said):
 
     with pytest.raises(PruningError, match=r"`raise .*`: (no such luck|'')\. torch\.export\.export\(model, args"):
         trace(Call(broken), images())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("old", ["weight_norm", "spectral_norm"])
+def test_the_way_out_of_an_old_weight_norm_is_named(old):
+    model, x = nn.Sequential(nn.Linear(3, 2), getattr(nn.utils, old)(nn.Linear(2, 2))), torch.ones(2, 3)
+    model(x).sum().backward()
+    for use in (trace, lambda model, x: prune(model, measure="magnitude", sparsity=0.5)):
+        with pytest.raises(PruningError, match=rf"'1' keeps a weight.*use torch\.nn\.utils\.parametrizations\.{old}"):
+            use(model, x)

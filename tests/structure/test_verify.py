@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flowprune.core.errors import PruningError
-from flowprune.structure import same_function
+from flowprune.structure import remove, same_function
 from flowprune.structure.example import Example
 from flowprune.structure.verify import compare
 from tests.structure.comparing import images, randomised
@@ -124,3 +124,11 @@ def test_a_model_of_one_type_only_is_compared_in_that_type():
 def test_a_norm_over_one_value_is_compared_in_evaluation_mode():
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     compare(copy.deepcopy(model), copy.deepcopy(model), Example.of(torch.ones(1, 2)))
+
+
+def test_a_model_without_values_cannot_be_compared():
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).to("meta"), torch.ones(2, 3, device="meta")
+    masks = {"0.weight": torch.arange(4) < 2}
+    with pytest.raises(PruningError, match=r"'0\.weight' is on the meta device.*verify=False"):
+        remove(model, masks, example_inputs=x)
+    assert remove(model, masks, example_inputs=x, verify=False)[2].in_features == 2

@@ -77,20 +77,26 @@ def require_model(where: str, model: object) -> nn.Module:
 
 
 def require_masks(where: str, masks: object) -> None:
-    """Raise where masks are no mapping.
+    """Raise where masks are not tensors by name.
 
     Raises:
-        ValueError: naming what was passed.
+        ValueError: they are no mapping, or one of them is no tensor.
 
     Example:
-        >>> require_masks("apply", [True])
+        >>> require_masks("a", {"w": [True, False]})
         Traceback (most recent call last):
-        ValueError: apply(masks=) must be a mapping of names to boolean tensors; got 'list'.
+        ValueError: a(masks=): mask of 'w' must be a boolean tensor; got 'list'. Pass torch.tensor(...) of it.
     """
+    from torch import Tensor
+
     if not isinstance(masks, Mapping):
         held = isinstance(getattr(masks, "masks", None), Mapping)  # what fp.prune returned, or a pruner
-        todo = "Pass its .masks." if held else ""
+        todo = "Pass its .masks." if held else "Pass what fp.select gave, or a dictionary."
         raise invalid(f"{where}(masks=)", "a mapping of names to boolean tensors", type(masks).__name__, todo)
+    for name, mask in cast("Mapping[object, object]", masks).items():
+        if not isinstance(mask, Tensor):
+            todo = "Pass torch.tensor(...) of it."
+            raise invalid(f"{where}(masks=): mask of {name!r}", "a boolean tensor", type(mask).__name__, todo)
 
 
 def require_optimizer(where: str, optimizer: object) -> Optimizer:

@@ -80,9 +80,11 @@ def require_finite(where: str, tensors: Named) -> None:
     """Raise where a tensor holds NaN or an infinity, naming it.
 
     Raises:
-        ValueError: ``where`` and the name of the first tensor that is not finite.
+        ValueError: ``where`` and the name of the first tensor that is not finite, or that has no values.
     """
     for name, tensor in tensors.items():
+        if tensor.is_meta:
+            raise invalid(where, "of values", f"{name!r} on the meta device", "Load the weights first.")
         # A finite sum has finite terms, and takes a tenth of the time; a sum may overflow, so then each is looked at.
         if not (bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())):
             count = int((~torch.isfinite(tensor)).sum())

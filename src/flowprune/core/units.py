@@ -160,9 +160,21 @@ class UnitGroup:
         total = self.total(ones, "weight", members)
         return torch.zeros(self.size) if total is None else total
 
-    def required(self, scores: Tensor, alive: Tensor | None) -> None:
-        """None of the units must stay."""
-        del scores, alive
+    def required(self, scores: Tensor, alive: Tensor | None) -> Tensor | None:
+        """The best unit of each part of the group that an attribute counts: a part of no channels does not run.
+
+        Example:
+            >>> members = rows("w", 3).members + (Member("d", 0, torch.arange(2), torch.arange(2), "size"),)
+            >>> UnitGroup("w", 3, members).required(torch.tensor([1.0, 2.0, 3.0]), None)
+            tensor([False,  True, False])
+        """
+        parts = [m.units for m in self.members if m.role == "size" and len(m.units.unique()) < self.size]
+        stays = torch.zeros(self.size, dtype=torch.bool, device=scores.device)
+        for units in (part.to(scores.device) for part in parts):
+            living = units if alive is None else units[alive.to(scores.device)[units]]
+            if len(living):
+                stays[living[scores[living].argmax()]] = True
+        return stays if parts else None
 
 
 Layout = Mapping[str, UnitGroup]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprune.core.errors import PruningError, invalid
-from flowprune.structure.cut import swap_
+from flowprune.structure.swapping import swap_
 
 
 def tensors_of(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -74,8 +74,7 @@ def install_(model: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> 
             f"{where}: the stored weights must be of the model that the plan makes; {missing[0]} and "
             f"{len(missing) - 1} others are not in the file. Save the model again."
         )
-    for module in model.modules():
-        swap_(module, new)
+    swap_(model, new)
 
 
 def _places(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
@@ -27,6 +26,7 @@ from flowprune.signals.batches import require_batches
 from flowprune.structure import CostReport, cost_report
 from flowprune.structure.cost import batch_size
 from flowprune.structure.example import Example
+from flowprune.structure.twin import copied
 
 
 class PruneOptions(RuleOptions, total=False):
@@ -131,7 +131,7 @@ def prune(
         channels_last=rule.pop("channels_last", False),
         zeros="unstructured zeros" if granularity.name == "weights" else f"zeros of {units_in_words(granularity.name)}",
     )
-    copy = deepcopy(model)
+    copy = copied(model, "prune")
     with renamed(names):
         pruner = Pruner(
             copy,

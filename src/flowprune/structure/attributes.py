@@ -81,7 +81,7 @@ def new_sizes(model: nn.Module, layout: Layout, removed: dict[tuple[str, int], T
         removed: For each axis of each tensor, and each size, the positions that go.
 
     Raises:
-        PruningError: the model has no such attribute, or it counts fewer than are to go.
+        PruningError: the model has no such attribute, or it counts no more than are to go.
     """
     names = {member.name for group in layout.values() for member in group.members if member.role == "size"}
     found: dict[tuple[int, str], tuple[Any, str, set[int]]] = {}
@@ -90,7 +90,12 @@ def new_sizes(model: nn.Module, layout: Layout, removed: dict[tuple[str, int], T
         path, _, attribute = name.rpartition(".")
         owner = _owner(model, path)
         size: Any = getattr(owner, attribute, None)
-        if not isinstance(size, int) or size <= len(gone):
+        if isinstance(size, int) and 0 < size == len(gone):
+            raise PruningError(
+                f"cut_(masks=) must keep at least one of the channels that {name!r} counts; the masks cut all {size}. "
+                "Keep one of them, or lower the sparsity."
+            )
+        if not isinstance(size, int) or size < len(gone):
             raise PruningError(
                 f"cut_(layout=) must be the layout of this model; it counts {name!r}, which is {size} here. "
                 "Trace the model again."

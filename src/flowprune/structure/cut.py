@@ -18,6 +18,7 @@ from flowprune.structure.hollow import is_hollow
 from flowprune.structure.memory import recall, remember
 from flowprune.structure.records import Trace
 from flowprune.structure.slicing import Kept, check_masks, removed_positions, shorten_trace, slice_trace
+from flowprune.structure.swapping import swap_
 
 Replaced = Mapping[nn.Parameter, tuple[nn.Parameter, Kept] | None]
 Names = Mapping[str, str | None]
@@ -148,10 +149,9 @@ def keep_(model: nn.Module, kept: Mapping[str, Kept]) -> CutPlan:
         Linear(in_features=2, out_features=2, bias=True)
     """
     tensors, dense = _tensors(model), Architecture.of(model)
-    new = {id(tensors[name]): _smaller(tensors[name], axes) for name, axes in kept.items()}
-    for module in model.modules():
-        if swap_(module, new):
-            fix_attributes(module)
+    new: dict[int, Tensor] = {id(tensors[name]): _smaller(tensors[name], axes) for name, axes in kept.items()}
+    for module in swap_(model, new):
+        fix_attributes(module)
     replaced: dict[nn.Parameter, tuple[nn.Parameter, Kept] | None] = {}
     for name, axes in kept.items():
         old, successor = tensors[name], new[id(tensors[name])]
@@ -195,8 +195,7 @@ def own_(model: nn.Module, others: nn.Module) -> None:
         if id(param) in shared:
             successor = cast("nn.Parameter", _smaller(param, ()))
             new[id(param)], replaced[param] = successor, (successor, ())
-    for module in model.modules():
-        swap_(module, new)
+    swap_(model, new)
     _tell(model, replaced)
     for param in model.parameters():
         param.grad = None
@@ -235,17 +234,6 @@ def _smaller(old: Tensor, axes: Kept) -> Tensor:
     if old.grad is not None:
         new.grad = sliced(old.grad, axes)
     return new
-
-
-def swap_(module: nn.Module, new: Mapping[int, Tensor]) -> bool:
-    """Put the new tensors in the place of the old ones, and say whether there were any."""
-    found = False
-    for store in (module._parameters, module._buffers):
-        for key, tensor in store.items():
-            if tensor is not None and id(tensor) in new:
-                cast("dict[str, Tensor | None]", store)[key] = new[id(tensor)]
-                found = True
-    return found
 
 
 def _tell(model: nn.Module, replaced: Replaced, *, moved: bool = False) -> None:

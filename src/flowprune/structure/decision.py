@@ -13,6 +13,7 @@ from flowprune.core.fingerprint import fingerprint
 from flowprune.core.groups import channels_of
 from flowprune.core.units import Member, UnitGroup
 from flowprune.structure.capture import canonical
+from flowprune.structure.parametrized import parametrized
 from flowprune.structure.records import Trace
 
 Slices = list[tuple[str, int, Tensor]]
@@ -47,6 +48,7 @@ def decide(model: nn.Module, found: Trace, masks: Mapping[str, Tensor]) -> Decis
     params = dict(model.named_parameters())
     same_model(params, masks)
     names = canonical(model)
+    _refuse_computed(model, masks)
     layout = channels_of("remove(masks=)", getattr(masks, "layout", None) or {})
     units: dict[str, Tensor] = {}
     weights: dict[str, Tensor] = {}
@@ -58,6 +60,17 @@ def decide(model: nn.Module, found: Trace, masks: Mapping[str, Tensor]) -> Decis
         _check(name, spread, size)
         (units if whole else weights)[names.get(name, name)] = spread.cpu()
     return _with_weights(found, units, weights)
+
+
+def _refuse_computed(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Raise where a mask names what a parametrization computes a weight from: zeros there are none in the weight."""
+    for path, weight, _, sources in parametrized(model):
+        name = next((name for name in sources if name in masks and not bool(masks[name].all())), None)
+        if name is not None:
+            raise PruningError(
+                f"remove(masks=) must name weights; {name!r} is what a parametrization computes {weight!r} from. Call "
+                f"torch.nn.utils.parametrize.remove_parametrizations on {path or 'the model'!r} first."
+            )
 
 
 def same_model(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:

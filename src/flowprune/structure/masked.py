@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprune.core.units import Layout
+from flowprune.structure.swapping import swap_
 
 
 def masked_tensors(model: nn.Module, layout: Layout, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -37,14 +38,8 @@ def masked_tensors(model: nn.Module, layout: Layout, masks: Mapping[str, Tensor]
 def mask_(model: nn.Module, layout: Layout, masks: Mapping[str, Tensor]) -> None:
     """Put parameters whose masked units are zero in the place of a model's own, which keep their values."""
     params = dict(model.named_parameters())
-    new = {
-        id(params[name]): nn.Parameter(t, requires_grad=False)
-        for name, t in masked_tensors(model, layout, masks).items()
-    }
-    for module in model.modules():
-        for key, param in module._parameters.items():
-            if param is not None and id(param) in new:
-                module._parameters[key] = new[id(param)]
+    masked = masked_tensors(model, layout, masks)
+    swap_(model, {id(params[name]): nn.Parameter(tensor, requires_grad=False) for name, tensor in masked.items()})
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from flowprune.core.fingerprint import fingerprint
 from flowprune.structure.example import Example
 from flowprune.structure.history import HISTORY
 from flowprune.structure.records import Trace
+from flowprune.structure.swapping import is_empty
 from flowprune.structure.twin import is_of_library
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type, Enum, slice, torch.dtype, torch.device, torch.Size)
@@ -111,7 +112,7 @@ def _code(value: object, depth: int) -> str:
     if isinstance(value, partial):
         return _told((value.func, value.args, value.keywords), depth)
     if isinstance(value, FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or () if not _is_empty(cell)]
+        cells = [cell.cell_contents for cell in value.__closure__ or () if not is_empty(cell)]
         code = value.__code__
         named = (value.__module__, value.__qualname__, code.co_code, code.co_names, code.co_consts)
         # The identity alone would not do: the address of a function that is gone is given to the next.
@@ -120,10 +121,3 @@ def _code(value: object, depth: int) -> str:
     if isinstance(value, nn.Module):
         return f"@{id(value)}{value!r}"
     return f"@{id(value)}" + _told(getattr(value, "__dict__", None), depth)
-
-
-def _is_empty(cell: object) -> bool:
-    try:
-        return not hasattr(cell, "cell_contents")
-    except ValueError:
-        return True

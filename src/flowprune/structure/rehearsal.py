@@ -11,10 +11,11 @@ from flowprune.core.units import Layout
 from flowprune.structure.cut import cut_
 from flowprune.structure.example import Example
 from flowprune.structure.masked import mask_
+from flowprune.structure.reading import require_reachable
 from flowprune.structure.records import Trace
 from flowprune.structure.slicing import check_masks
 from flowprune.structure.twin import sharing
-from flowprune.structure.verify import compare
+from flowprune.structure.verify import Unmasked, compare
 
 
 def rehearse(
@@ -48,12 +49,19 @@ def rehearse(
     example, groups = Example.of(example_inputs), layout.groups if isinstance(layout, Trace) else layout
     check_masks(groups, masks)
     small = sharing(model, "rehearse")
-    cut_(small, groups, masks)
+    plan = cut_(small, groups, masks)
+    require_reachable(small, {id(p): name for name, p in model.named_parameters() if p in plan.replaced})
     return verify(model, small, groups, masks, example)
 
 
 def verify(
-    model: nn.Module, small: nn.Module, layout: Layout, masks: Mapping[str, Tensor], example: Example
+    model: nn.Module,
+    small: nn.Module,
+    layout: Layout,
+    masks: Mapping[str, Tensor],
+    example: Example,
+    *,
+    original: Unmasked | None = None,
 ) -> tuple[str, ...]:
     """Compare a cut copy of a model with a masked one; the modes in which they were compared.
 
@@ -63,10 +71,13 @@ def verify(
         layout: Of the model.
         masks: What was cut.
         example: What both are called with.
+        original: The model before anything in it was set to zero, where that is another.
 
     Raises:
-        PruningError: they differ, or one of them does not run.
+        PruningError: they differ, one of them does not run, or the masked model gives NaN where the original gives
+            numbers.
     """
     masked = sharing(model, "rehearse")
     mask_(masked, layout, masks)
-    return compare(masked, sharing(small, "rehearse"), example)
+    unmasked = Unmasked.of(model, masks) if original is None else original
+    return compare(masked, sharing(small, "rehearse"), example, unmasked=unmasked)

@@ -16,11 +16,13 @@ from flowprune.structure.example import Example
 from flowprune.structure.history import Moment, Zeroing, record_
 from flowprune.structure.masked import zero_
 from flowprune.structure.memory import recall
+from flowprune.structure.reading import require_alone
 from flowprune.structure.records import Trace
 from flowprune.structure.rehearsal import verify as compared
 from flowprune.structure.slicing import check_masks
 from flowprune.structure.trace import TIME_LIMIT, trace
 from flowprune.structure.twin import sharing
+from flowprune.structure.verify import Unmasked
 
 
 def remove(
@@ -81,8 +83,10 @@ def remove(
     whole = sharing(small, "remove")
     cut_(small, found, decision.units)
     if verify:
-        compared(whole, small, found.groups, decision.units, Example.of(inputs))
+        compared(whole, small, found.groups, decision.units, Example.of(inputs), original=Unmasked.of(model, masks))
     own_(small, model)
+    if verify:
+        require_alone(small, model, Example.of(inputs))
     return small
 
 
@@ -101,6 +105,8 @@ def _without_blocks(
     if verify:
         compared(model, small, layout, masks, Example.of(inputs))
     own_(small, model)
+    if verify:
+        require_alone(small, model, Example.of(inputs))
     return small
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from torch import nn
 from torch.fx import Node
+from torch.nn.modules.batchnorm import _NormBase
 
 from flowprune.core.units import Kind, Layout
 from flowprune.structure.atoms import Ints
@@ -17,8 +18,10 @@ from flowprune.structure.grouping import groups
 from flowprune.structure.ledger import Ledger
 from flowprune.structure.lessons import Attribute, Spot
 from flowprune.structure.trial import Units
+from flowprune.structure.value import Dim
 
-Sizes = dict[Attribute, tuple[Spot, int]]
+Place = tuple[Spot, int]
+Sizes = dict[Attribute, Place]
 
 SIZE: Final = re.compile(r"size|split|width|dim|heads?|channels|features")
 """Words that speak of a size."""
@@ -45,6 +48,9 @@ TOLD: Final[dict[str, Kind]] = {
     "mlp_dim": "channels",
 }
 """Attributes that say how many there are, whether or not the code goes by them."""
+
+BARE: Final = ((_NormBase, "num_features"), (nn.GroupNorm, "num_channels"))
+"""Norms, and what says how many channels they have where they have no tensor to tell it by."""
 
 
 def candidates(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, spots: Sequence[Spot]) -> list[Sizes]:
@@ -126,9 +132,8 @@ def module_paths(node: Node) -> list[str]:
 
 def _matching(model: nn.Module, path: str, sizes: Collection[int]) -> Iterator[tuple[Attribute, int]]:
     """The whole numbers among a module's attributes, and its configuration's, that are one of these sizes."""
-    try:
-        module = model.get_submodule(path)
-    except AttributeError:
+    module = _module(model, path)
+    if module is None:
         return
     for name, value in vars(module).items():
         if type(value) is int and value > 1 and value in sizes and not PLACE.search(name):
@@ -140,6 +145,13 @@ def _matching(model: nn.Module, path: str, sizes: Collection[int]) -> Iterator[t
             yield (f"{path}.config" if path else "config", name), value
 
 
+def _module(model: nn.Module, path: str) -> nn.Module | None:
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        return None
+
+
 def told(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, layout: Layout) -> Sizes:
     """Attributes whose name says that they count units that can be cut."""
     kinds = _kinds(ledger, layout)
@@ -148,6 +160,7 @@ def told(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, layout: L
         for node in captured.graph.nodes:
             spot = Spot(number, node.name)
             dims = ledger.dims.get(spot, [])
+            result.update(_bare(model, node, spot, dims))
             live = {d.size: (k, d) for k, d in enumerate(dims) if d is not None and (kinds[d.atoms] > 0).all()}
             for path in module_paths(node)[-2:] if live else ():
                 for attribute, size in _matching(model, path, live):
@@ -156,6 +169,17 @@ def told(model: nn.Module, graphs: Sequence[Captured], ledger: Ledger, layout: L
                     if wanted is not None and (kinds[dim.atoms] == CODES[wanted]).all():
                         result.setdefault(attribute, (spot, place))
     return result
+
+
+def _bare(model: nn.Module, node: Node, spot: Spot, dims: Sequence[Dim | None]) -> Iterator[tuple[Attribute, Place]]:
+    """The count of a norm without tensors, if channels of that number flow through the node."""
+    for path in module_paths(node)[-1:]:
+        module = _module(model, path)
+        for kind, name in BARE if module is not None and not module.state_dict() else ():
+            size = getattr(module, name, None) if isinstance(module, kind) else None
+            found = [place for place, dim in enumerate(dims) if dim is not None and dim.size == size]
+            if found:
+                yield (path, name), (spot, found[0])
 
 
 CODES: Final[dict[Kind, int]] = {"channels": 1, "heads": 2}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowprune.core.arguments import require_masks
 from flowprune.core.errors import PruningError, invalid, unknown
 from flowprune.core.units import Layout, Member, UnitGroup
 from flowprune.structure.depth.drop import gone_blocks
@@ -25,9 +26,10 @@ def check_masks(layout: Layout, masks: Mapping[str, Tensor]) -> None:
     """Raise where a mask is not a boolean vector of its group's size, or keeps nothing.
 
     Raises:
-        ValueError: its name, type or length is wrong, or it cuts units that cannot be removed.
+        ValueError: its name, type or length is wrong, they are no mapping, or it cuts units that cannot be removed.
         PruningError: it empties its group, and nothing would stay in its place.
     """
+    require_masks("cut_", masks)
     for name, mask in masks.items():
         if name not in layout:
             raise unknown("cut_(masks=): the layout", name, layout)

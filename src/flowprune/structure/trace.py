@@ -19,6 +19,7 @@ from flowprune.structure.learning import Bench, holds
 from flowprune.structure.ledger import Ledger
 from flowprune.structure.lessons import Lessons
 from flowprune.structure.memory import recall, remember
+from flowprune.structure.parametrized import computed
 from flowprune.structure.records import Refusal, Trace
 from flowprune.structure.rules import rules
 from flowprune.structure.twin import LIBRARIES, has_hooks
@@ -89,7 +90,7 @@ def _traced(model: nn.Module, example: Example, deadline: Deadline) -> Trace:
     while True:
         ledger = _walked(twin, graphs, lessons, deadline)
         if not _turned(ledger) and holds(bench, ledger):
-            return _result(ledger, unused)
+            return _result(ledger, unused, computed(twin))
 
 
 def _graphs(twin: nn.Module, example: Example, deadline: Deadline) -> tuple[list[Captured], tuple[str, ...]]:
@@ -138,7 +139,7 @@ def _turned(ledger: Ledger) -> bool:
     )
 
 
-def _result(ledger: Ledger, unused: tuple[str, ...]) -> Trace:
+def _result(ledger: Ledger, unused: tuple[str, ...], besides: tuple[Refusal, ...]) -> Trace:
     refusals = tuple(
         Refusal(node.name, op_name(node), where(node), reason, weights)
         for (node, reason), weights in zip(ledger.refused, left_whole(ledger), strict=True)
@@ -151,7 +152,7 @@ def _result(ledger: Ledger, unused: tuple[str, ...]) -> Trace:
     refusals += silent
     return Trace(
         groups(ledger),
-        refusals,
+        refusals + besides,
         ledger.makers,
         {name: tuple(found) for name, found in ledger.owned.items()},
         unused,

@@ -11,6 +11,8 @@ from functools import partial
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from flowprune.core.errors import PruningError
 from flowprune.signals.as_found import random_state
@@ -34,9 +36,22 @@ def copied(model: nn.Module, where: str, memo: Mapping[int, object] | None = Non
         return copy.deepcopy(model, dict(memo or {}))
     except Exception as error:
         raise PruningError(
-            f"{where}(model=) must be a model that copy.deepcopy can copy; it raised {type(error).__name__}: {error}. "
-            "Remove tensors with a gradient history from its attributes."
+            f"{where}(model=) must be a model that copy.deepcopy can copy; it raised {type(error).__name__}: "
+            f"{str(error).rstrip('.')}. {_way_out(model)}"
         ) from error
+
+
+def _way_out(model: nn.Module) -> str:
+    """What to do about a model that cannot be copied."""
+    for path, module in model.named_modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, (WeightNorm, SpectralNorm)):
+                old = "weight_norm" if isinstance(hook, WeightNorm) else "spectral_norm"
+                return (
+                    f"{path or 'The model'!r} keeps a weight that torch.nn.utils.{old} computes: use "
+                    f"torch.nn.utils.parametrizations.{old}, or torch.nn.utils.remove_{old} first."
+                )
+    return "Remove tensors with a gradient history from its attributes."
 
 
 def sharing(model: nn.Module, where: str) -> nn.Module:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import keystr, tree_flatten_with_path
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
 
 from flowprune.core.errors import PruningError
 from flowprune.core.tensors import wide
 from flowprune.signals.as_found import Buffers
 from flowprune.structure.example import Example, double
-from flowprune.structure.twin import random_state_kept
+from flowprune.structure.twin import random_state_kept, sharing
 
 EXACT = 10_000_000
 """Parameters up to which a model is compared in double precision, on copies; a larger one as it is."""
@@ -115,8 +115,31 @@ def _different(where: str, name: str, how: str) -> PruningError:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Unmasked:
+    """A model before a mask.
+
+    Attributes:
+        model: As it was.
+        masked: What the mask sets to zero something of, in words for an error.
+    """
+
+    model: nn.Module
+    masked: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module, masks: Mapping[str, Tensor]) -> Unmasked:
+        """Before boolean masks by name."""
+        return cls(model, tuple(repr(name) for name, mask in masks.items() if not bool(mask.all())))
+
+
 def compare(
-    masked: nn.Module, small: nn.Module, example: Example, *, modes: Sequence[str] = ("eval", "train")
+    masked: nn.Module,
+    small: nn.Module,
+    example: Example,
+    *,
+    modes: Sequence[str] = ("eval", "train"),
+    unmasked: Unmasked | None = None,
 ) -> tuple[str, ...]:
     """Probe two models on at most two examples; the modes in which they agree.
 
@@ -127,16 +150,32 @@ def compare(
     value). The smaller model must run in any case. Random state and buffers are the same for each run.
 
     Cost: two passes per mode, on two examples; in double precision where the model allows it and has at most
-    :data:`EXACT` parameters.
+    :data:`EXACT` parameters. Where the masked model gives NaN or infinities one more, of the unmasked model, if it is
+    given: what is finite in that one is finite in the masked one.
 
     Raises:
-        PruningError: they differ, or one of them cannot run.
+        PruningError: they differ, one of them cannot run, the mask makes something infinite, or there are tensors
+            without values, on the meta device.
     """
+    _require_values(masked)
     masked, small, probe = _prepared(masked, small, example)
-    return tuple(mode for mode in modes if _agree(masked, small, probe, mode))
+    return tuple(mode for mode in modes if _agree(masked, small, probe, mode, unmasked))
 
 
-def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str) -> bool:
+def _require_values(model: nn.Module) -> None:
+    empty = next((name for name, tensor in model.state_dict(keep_vars=True).items() if _is_meta(tensor)), None)
+    if empty is not None:
+        raise PruningError(
+            f"Two models must have values to be compared; {empty!r} is on the meta device. "
+            "Load the weights first, or pass verify=False."
+        )
+
+
+def _is_meta(tensor: object) -> bool:
+    return isinstance(tensor, Tensor) and tensor.is_meta
+
+
+def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str, unmasked: Unmasked | None) -> bool:
     """Whether two models were compared in a mode and found the same."""
     for model in (masked, small):
         model.train(mode == "train")
@@ -149,6 +188,8 @@ def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str) -> bo
             f"The model must run on the example inputs in {mode} mode; it raised {type(error).__name__}: {error}. "
             "Pass example_inputs that it is called with."
         ) from error
+    if unmasked is not None:
+        _require_finite(unmasked, masked, expected, probe, mode)
     try:
         found = run_once(small, probe)
     except Exception as error:
@@ -168,6 +209,24 @@ def _agree(masked: nn.Module, small: nn.Module, probe: Example, mode: str) -> bo
             "one gives the same; it gives none. Nothing was changed. Pass example_inputs for which it does."
         )
     return True
+
+
+def _require_finite(unmasked: Unmasked, masked: nn.Module, outputs: Any, probe: Example, mode: str) -> None:
+    """Raise where the masked model gives NaN or an infinity and the unmasked one gives a number."""
+    given = [x for x in tree_leaves(outputs) if isinstance(x, Tensor)]
+    if all(bool(torch.isfinite(x).all()) for x in given):
+        return
+    exact = any(p.dtype == torch.float64 for p in masked.parameters())
+    twin = copy.deepcopy(unmasked.model).double() if exact else sharing(unmasked.model, "rehearse")
+    settle_(twin)
+    whole = [x for x in tree_leaves(run_once(twin.train(mode == "train"), probe)) if isinstance(x, Tensor)]
+    for before, after in zip(whole, given, strict=False):
+        if before.shape == after.shape and bool((torch.isfinite(before) & ~torch.isfinite(after)).any()):
+            raise PruningError(
+                f"The masked model must be finite where the model is; with channels of {', '.join(unmasked.masked)} at "
+                f"zero its output in {mode} mode is not: something divides by what they make. Nothing was changed. "
+                "Leave that layer out with skip=(...) of its granularity."
+            )
 
 
 def _is_random(model: nn.Module, probe: Example, first: Any) -> bool:

@@ -12,6 +12,7 @@ from torch.fx import Node
 from flowprune.structure.call import Call, bind, flat, in_place, op_name, shapes
 from flowprune.structure.capture import Captured, Deadline
 from flowprune.structure.ledger import Ledger, Unexplained
+from flowprune.structure.multihead import TIED, is_multihead, tie
 from flowprune.structure.rules import Row
 from flowprune.structure.value import Dim, Value, fixed
 
@@ -72,7 +73,8 @@ def _called(ledger: Ledger, rules: Mapping[str, Row], node: Node, known: dict[No
         call = Call(node, name, {k: a if k in leaves else _data(ledger, node, a) for k, a in raw.items()})
         result = _checked(call, row.rule(ledger, call))
     except Unexplained as reason:
-        return _left_whole(ledger, Call(node, name, raw), str(reason))
+        return _left_whole(ledger, Call(node, name, raw), TIED if is_multihead(node) else str(reason))
+    tie(ledger, call, result)
     ledger.note(node, call.values, result)
     if in_place(node):
         _overwrite(ledger, node, known, result)

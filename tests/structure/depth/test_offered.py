@@ -239,3 +239,40 @@ def test_the_error_where_there_is_no_block_is_of_whole_sentences():
     model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 2))
     with pytest.raises(fp.PruningError, match=r"there is none: no child of an nn\.Sequential or nn\.ModuleList adds"):
         fp.prune(model, measure="magnitude", sparsity=0.5, granularity=fp.Depth(example_inputs=X))
+
+
+class Zipped(nn.Module):
+    """Goes through its blocks together with something else."""
+
+    def __init__(self, beside):
+        super().__init__()
+        self.blocks = nn.ModuleList(Mlp(5) for _ in range(3))
+        self.beside = beside
+
+    def forward(self, x):
+        for block, scale in zip(self.blocks, self.beside, strict=False):
+            x = block(x * scale)
+        return x
+
+
+@pytest.mark.parametrize("beside", [[0.5, 1.5, 2.5], nn.Parameter(torch.tensor([0.5, 1.5, 2.5]))])
+def test_a_list_that_goes_with_the_blocks_is_named(beside):
+    told = reasons(Zipped(beside))
+    assert told
+    assert all("'beside' beside it has 3 entries too" in reason for reason in told.values())
+
+
+def test_blocks_of_a_dictionary_are_named():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleDict({"first": Mlp(5), "second": Mlp(5)})
+            self.stages = nn.ModuleDict({"all": Zipped([1.0, 1.0, 1.0])})
+
+        def forward(self, x):
+            return self.stages["all"](self.blocks["second"](self.blocks["first"](x)))
+
+    told = reasons(Named())
+    assert list(told) == ["blocks.first", "blocks.second"]
+    assert all("nn.ModuleDict are not taken out" in reason for reason in told.values())
+    assert offered(Named()) == {"stages.all.blocks": tuple(f"stages.all.blocks.{i}" for i in range(3))}

@@ -14,7 +14,7 @@ from flowprune.core.arguments import require_model
 from flowprune.core.errors import PruningError, invalid
 from flowprune.core.units import UnitGroup
 from flowprune.structure.capture import Deadline
-from flowprune.structure.depth.candidates import Candidate, candidates, group_of
+from flowprune.structure.depth.candidates import Candidate, beside, candidates, group_of
 from flowprune.structure.depth.trial import Comparison, observe, scatter_
 from flowprune.structure.example import Example, double
 from flowprune.structure.memory import recall, remember
@@ -147,7 +147,8 @@ class _Trials:
             if reason is None:
                 offered.append(block)
             else:
-                self.reasons[block.path] = reason
+                cause = beside(self.model, block.container)
+                self.reasons[block.path] = f"{reason}; {cause}" if cause else reason
         return [block for block in self.blocks if block in offered]
 
     def _together(self, comparison: Comparison, offered: list[Candidate]) -> dict[str, UnitGroup]:

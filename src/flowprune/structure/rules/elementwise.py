@@ -69,8 +69,9 @@ def addition(ledger: Ledger, call: Call) -> Value:
     """add, sub, rsub: zero where both are. A parameter is a bias, zeroed with the unit."""
     left, right = call["self"], call["other"]
     if isinstance(right, (int, float)):
+        left = ledger.data(call.node, left)
         same = right == 0 and call.op != "aten.rsub"
-        return Value(call.shape, left.dims) if same else _broken(call, "it adds a number to a cut channel")
+        return Value(call.shape, left.dims) if same else _broken(call, "it adds a number to a cut channel", left)
     return _paired(ledger, call, left, right, product=False)
 
 
@@ -78,7 +79,7 @@ def product(ledger: Ledger, call: Call) -> Value:
     """mul: zero where one of the two is. A parameter is a scale."""
     left, right = call["self"], call["other"]
     if isinstance(right, (int, float)):
-        return Value(call.shape, left.dims)
+        return Value(call.shape, ledger.data(call.node, left).dims)
     return _paired(ledger, call, left, right, product=True)
 
 
@@ -86,7 +87,7 @@ def quotient(ledger: Ledger, call: Call) -> Value:
     """Div by a number, or by a tensor that is the same for all channels."""
     left, right = call["self"], call["other"]
     if isinstance(right, (int, float)):
-        return Value(call.shape, left.dims)
+        return Value(call.shape, ledger.data(call.node, left).dims)
     divisor = ledger.data(call.node, right)
     if not isinstance(left, Value):
         return inverse(ledger, call, divisor)
@@ -238,6 +239,7 @@ def _owned(ledger: Ledger, value: Value, other: Value) -> None:
             ledger.own(other.dims[dim + offset], value.leaf, dim)
 
 
-def _broken(call: Call, reason: str) -> Value:
-    dims = tuple(dim if dim is None else dim.broken(call.node, reason) for dim in call.first.dims)
+def _broken(call: Call, reason: str, x: Value | None = None) -> Value:
+    x = call.first if x is None else x
+    dims = tuple(dim if dim is None else dim.broken(call.node, reason) for dim in x.dims)
     return Value(call.shape, dims)

@@ -17,7 +17,7 @@ def channel_norm(ledger: Ledger, call: Call) -> Value:
     """batch_norm and instance_norm: every channel by itself, then scale and shift.
 
     With its scale and shift zeroed a cut channel is exactly zero behind the norm, whatever came in and whether the
-    statistics are running or of the batch.
+    statistics are running or of the batch. Without any of the four, zeros have mean zero and stay zero.
     """
     x: Value = call["input"]
     weight, bias = call["weight"], call["bias"]
@@ -35,7 +35,8 @@ def channel_norm(ledger: Ledger, call: Call) -> Value:
     dims = list(x.dims)
     if dim is not None:
         zero = weight is not None and weight.parameter and (bias is None or bias.parameter)
-        dims[1] = dim.whole() if zero else dim.whole().broken(call.node, NO_SCALE)
+        bare = weight is None and bias is None and call["running_mean"] is None
+        dims[1] = dim.whole() if zero else dim if bare else dim.whole().broken(call.node, NO_SCALE)
     return Value(call.shape, tuple(dims))
 
 
