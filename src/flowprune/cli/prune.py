@@ -102,7 +102,6 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     from flowprune.cli.subject import granularity_of, prepare
     from flowprune.experiments.machine import require_writable
     from flowprune.measures import MEASURES
-    from flowprune.plan import save
     from flowprune.prune import prune as prune_model
 
     require_writable("--out", out, folder=True)
@@ -130,9 +129,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         floor="auto" if floor is None else floor,
     )
     _tell(result)
-    save(result, out, seeds={"init": seed, "samples": seed})
-    typer.echo(f"Plan and model: {out}. In Python:\n\n{subject.recipe}", nl=False)
-    typer.echo(f"    small = fp.load(model, {str(out)!r})")
+    _keep(result, out, subject.recipe, seed)
 
 
 def _budget(text: str | None, sparsity: float | None, batch: int) -> Budget | None:
@@ -156,3 +153,11 @@ def _tell(result: PruneResult) -> None:
     if result.budget is not None:
         typer.echo(f"Budget: {result.budget}.")
     typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")
+
+
+def _keep(result: PruneResult, out: Path, recipe: str, seed: int) -> None:
+    """Write the plan and the model, and say how to get them back."""
+    from flowprune.plan import save
+
+    save(result, out, seeds={"init": seed, "samples": seed})
+    typer.echo(f"Plan and model: {out}. In Python:\n\n{recipe}    small = fp.load(model, {str(out)!r})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
@@ -10,7 +10,6 @@ from torch import nn
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid, renamed
-from flowprune.core.granularities import units_in_words
 from flowprune.masks import Masks, Scores, Weights
 from flowprune.measures import Granularity, Measure, require_granularity, require_measure
 from flowprune.objectives.batch import inputs_of
@@ -18,22 +17,14 @@ from flowprune.prune.budget import Budget
 from flowprune.prune.checks import check_budget, probe_of
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.records import Round
-from flowprune.prune.rule import RuleOptions
 from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity, targets_of
+from flowprune.prune.timing import PruneOptions, Timing
 from flowprune.schedules import Schedule, one_shot, require_schedule
 from flowprune.signals.batches import require_batches
-from flowprune.structure import CostReport, cost_report
-from flowprune.structure.cost import batch_size
+from flowprune.structure import CostReport
 from flowprune.structure.example import Example
 from flowprune.structure.twin import copied
-
-
-class PruneOptions(RuleOptions, total=False):
-    """The keywords of :class:`~flowprune.prune.rule.Rule`, and those of the measurement at the end."""
-
-    batch_sizes: Sequence[int]
-    channels_last: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +115,8 @@ def prune(
     kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
     with renamed(names):
         example = _example(granularity, kept)
-    timing = _Timing(
-        example=example,
-        budget=budget,
-        batch_sizes=rule.pop("batch_sizes", None),
-        channels_last=rule.pop("channels_last", False),
-        zeros="unstructured zeros" if granularity.name == "weights" else f"zeros of {units_in_words(granularity.name)}",
+    timing = Timing(
+        granularity, example, budget, rule.pop("batch_sizes", None), channels_last=rule.pop("channels_last", False)
     )
     copy = copied(model, "prune")
     with renamed(names):
@@ -160,28 +147,6 @@ def prune(
         options=dict(rule.get("options", {})),
         budget=None if pruner.solution is None else replace(pruner.solution, masks=masks),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Timing:
-    """How the passes before and after are timed."""
-
-    example: Example | None
-    budget: Budget | None
-    batch_sizes: Sequence[int] | None
-    channels_last: bool
-    zeros: str
-
-    def report(self, model: nn.Module, pruned: nn.Module) -> CostReport:
-        """What pruning saved."""
-        sizes = self.batch_sizes
-        if sizes is None and self.example is not None:
-            at = None if self.budget is None else self.budget.batch
-            sizes = (batch_size(self.example) if at is None else at,)
-        found = cost_report(
-            model, pruned, self.example, batch_sizes=tuple(sizes or ()), channels_last=self.channels_last
-        )
-        return replace(found, zeros=self.zeros)
 
 
 def _cut(pruner: Pruner, batches: Iterable[Any]) -> tuple[tuple[Round, ...], Scores]:
