@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from flowprune.core.step import Step
     from flowprune.data import DATASETS
     from flowprune.experiments import PRESETS
-    from flowprune.masks import NM, Blocks, Masks, Scores, Weights, apply, check_zeros, is_n_m, release, select
+    from flowprune.masks import NM, Blocks, Masks, Scores, Weights, apply, check_zeros, is_n_m, release, rescale, select
     from flowprune.measures import MEASURES, Measure, Tracked, score
     from flowprune.models import MODELS
     from flowprune.plan import Plan, carry, carry_state, load, replay, save
@@ -78,6 +78,7 @@ _HOMES = {
     "Scores": "masks",
     "Weights": "masks",
     "apply": "masks",
+    "rescale": "masks",
     "check_zeros": "masks",
     "is_n_m": "masks",
     "release": "masks",
@@ -188,6 +189,7 @@ __all__ = [
     "remove",
     "replay",
     "report",
+    "rescale",
     "round_widths",
     "save",
     "schedules",

@@ -1,5 +1,6 @@
 """What pruning did and why: flow, change of loss, agreement, components, the paper's claims. Never imports prune."""
 
+from flowprune.analysis import mean_field
 from flowprune.analysis.agreement import Agreement, Correlation, agreement, correlation, mask_distance, pearson
 from flowprune.analysis.components.average import ComponentValue, ImportanceRecord
 from flowprune.analysis.components.importance import ComponentImportance
@@ -34,6 +35,7 @@ __all__ = [
     "correlation",
     "flow",
     "mask_distance",
+    "mean_field",
     "measured_change",
     "measured_flow",
     "observations",

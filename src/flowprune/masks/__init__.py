@@ -8,6 +8,7 @@ from flowprune.masks.masks import LayerCount, Masks, Scores
 from flowprune.masks.n_m import NM, is_n_m
 from flowprune.masks.pools import Pool, Scope, check_scope, pools, require_patterns, require_use, share_of
 from flowprune.masks.reduce import REDUCERS, Reducer, reduce
+from flowprune.masks.rescale import rescale
 from flowprune.masks.select import fitting, floors, remove_from, remove_lowest, select, select_round
 from flowprune.masks.weight_group import WeightGroup
 from flowprune.masks.weights import Weights
@@ -40,6 +41,7 @@ __all__ = [
     "remove_lowest",
     "require_patterns",
     "require_use",
+    "rescale",
     "select",
     "select_round",
     "share_of",

@@ -8,6 +8,7 @@ from flowprune.core.lazy import lazy
 from flowprune.models.names import MODELS, build, build_for
 
 if TYPE_CHECKING:
+    from flowprune.models import initializers
     from flowprune.models.convnet import DigitsConvNet, digits_convnet
     from flowprune.models.hugging_face import from_transformers
     from flowprune.models.mobilenet import MobileNetV1, mobilenet_v1
@@ -28,6 +29,7 @@ __all__ = [
     "build_for",
     "digits_convnet",
     "from_transformers",
+    "initializers",
     "mlp",
     "mobilenet_v1",
     "preact_resnet18",
@@ -54,5 +56,7 @@ _FILES = {
     "vgg": ("VGG", "vgg11_plain", "vgg13", "vgg16", "vgg19"),
 }
 __getattr__ = lazy(
-    __name__, {name: f"flowprune.models.{file}:{name}" for file, names in _FILES.items() for name in names}
+    __name__,
+    {name: f"flowprune.models.{file}:{name}" for file, names in _FILES.items() for name in names}
+    | {"initializers": "flowprune.models.initializers"},
 )

@@ -1,0 +1,70 @@
+"""Maps of variance and correlation by depth, against closed forms and wide networks."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from flowprune.analysis import mean_field
+
+
+def test_relu_in_closed_form():
+    found = mean_field.variance_map("relu", 1.2, 0.2, depth=3, start=0.7)
+    expected = [0.7]
+    for _ in range(3):
+        expected.append(0.04 + 1.44 * expected[-1] / 2)
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+    c = 0.3
+    arc = (math.sqrt(1 - c * c) + (math.pi - math.acos(c)) * c) / math.pi  # of relu at the edge of chaos
+    assert float(mean_field.correlation_map("relu", math.sqrt(2), depth=1, start=c)[1]) == pytest.approx(arc, abs=1e-4)
+
+
+def test_the_edge_is_a_fixed_point_and_chi_is_one():
+    point = mean_field.edge_of_chaos("tanh", 0.2)
+    q = mean_field.variance_map("tanh", point.sigma_w, 0.2, depth=60)
+    assert float(q[-1]) == pytest.approx(point.variance, abs=1e-9)
+    assert mean_field.chi("tanh", point.sigma_w, point.variance) == pytest.approx(1, abs=1e-9)
+    equal = mean_field.correlation_map("tanh", point.sigma_w, 0.2, depth=3, start=1.0, variance=point.variance)
+    torch.testing.assert_close(equal, torch.ones(4, dtype=torch.float64))
+
+
+def test_order_and_chaos():
+    """Inputs become alike where chi is below one, and part where it is above."""
+    ordered, chaotic = (mean_field.correlation_map("tanh", s, 0.2, depth=60, start=0.5) for s in (0.9, 2.5))
+    assert float(ordered[-1]) == pytest.approx(1, abs=1e-5)
+    assert float(chaotic[-1]) < 0.5
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "gelu"])
+def test_wide_networks_agree(activation):
+    """The mean over networks, as a wide one fluctuates by a few per cent in each layer."""
+    phi, sigma_w, sigma_b, width, depth = mean_field.ACTIVATIONS[activation], 1.3, 0.3, 600, 4
+    seen = torch.zeros(depth, 3, dtype=torch.float64)
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(2, width, generator=generator, dtype=torch.float64)
+        x[1] = 0.6 * x[0] + 0.8 * x[1]
+        for layer in range(depth):
+            weight = torch.randn(width, width, generator=generator, dtype=torch.float64) * sigma_w / math.sqrt(width)
+            x = phi(x) @ weight.T + sigma_b * torch.randn(width, generator=generator, dtype=torch.float64)
+            seen[layer] += torch.stack([*x.square().mean(1), (x[0] * x[1]).mean()]) / 10
+    q = mean_field.variance_map(activation, sigma_w, sigma_b, depth=depth)[1:]
+    c = mean_field.correlation_map(activation, sigma_w, sigma_b, depth=depth, start=0.6)[1:]
+    torch.testing.assert_close(seen, torch.stack([q, q, c * q], 1), rtol=0.08, atol=0)
+
+
+def test_wrong_arguments():
+    for wrong, said in (
+        (lambda: mean_field.variance_map("relu", 1.0, depth=0), r"variance_map\(depth=\)"),
+        (lambda: mean_field.variance_map("relu", 1.0, depth=1, start=-1), r"variance_map\(start=\)"),
+        (lambda: mean_field.correlation_map("relu", 1.0, depth=1, start=2), r"correlation_map\(start=\)"),
+        (
+            lambda: mean_field.correlation_map("relu", 1.0, depth=1, start=0, variance=0),
+            r"correlation_map\(variance=\)",
+        ),
+        (lambda: mean_field.chi("rely", 1.0, 1.0), "has no 'rely'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            wrong()
