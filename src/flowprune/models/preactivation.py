@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprune.models.initial import initial_weights
-from flowprune.models.residual import Stage, residual_stages, widened
+from flowprune.models.residual import Stage, residual_stages, scaled, stabilize_, widened
 from flowprune.models.stems import stem_stride
 
 
@@ -23,6 +23,7 @@ class PreActivationBlock(nn.Module):
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
+        self.factor = 1.0  # of the convolutions' side, see stabilize_
         self.norm1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
@@ -35,7 +36,7 @@ class PreActivationBlock(nn.Module):
         """Residual and shortcut added."""
         active = torch.relu(self.norm1(x))
         residual = self.conv2(torch.relu(self.norm2(self.conv1(active))))
-        return residual + (x if self.shortcut is None else self.shortcut(active))
+        return scaled(residual, self.factor) + (x if self.shortcut is None else self.shortcut(active))
 
 
 class PreActivationResNet(nn.Module):
@@ -50,16 +51,27 @@ class PreActivationResNet(nn.Module):
         num_classes: One logit for each.
         in_channels: Of the images.
         stem: The stride of the first convolution; a name of ``STEMS``.
+        stable: Whether the branches are scaled, see :func:`~flowprune.models.residual.stabilize_`.
 
     Raises:
         UnknownNameError: an unknown stem; the message lists them.
     """
 
-    def __init__(self, stages: Sequence[Stage], num_classes: int, in_channels: int, *, stem: str = "cifar") -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        num_classes: int,
+        in_channels: int,
+        *,
+        stem: str = "cifar",
+        stable: bool = False,
+    ) -> None:
         super().__init__()
         first, last = stages[0][0], stages[-1][0]
         self.stem = nn.Conv2d(in_channels, first, 3, stride=stem_stride(stem), padding=1, bias=False)
         self.stages = residual_stages(PreActivationBlock, stages)
+        if stable:
+            stabilize_(self.stages)
         self.norm = nn.BatchNorm2d(last)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Conv2d(last, num_classes, 1, bias=False)
@@ -74,7 +86,13 @@ class PreActivationResNet(nn.Module):
 
 
 def preact_resnet18(
-    num_classes: int = 10, in_channels: int = 3, *, width: float = 1.0, stem: str = "cifar", seed: int = 0
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    width: float = 1.0,
+    stem: str = "cifar",
+    stable: bool = False,
+    seed: int = 0,
 ) -> PreActivationResNet:
     """The pre-activation ResNet-18 of the loss-modelling paper: four stages of two blocks, 64 to 512 wide.
 
@@ -89,4 +107,4 @@ def preact_resnet18(
     """
     stages = widened(((64, 2), (128, 2), (256, 2), (512, 2)), width)
     with initial_weights(seed):
-        return PreActivationResNet(stages, num_classes, in_channels, stem=stem)
+        return PreActivationResNet(stages, num_classes, in_channels, stem=stem, stable=stable)
