@@ -7,7 +7,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
@@ -155,17 +155,19 @@ def _lean(lines: bool) -> Generator[None]:
 
     It would take the graph apart at every change of the gradient mode, recompile the parts, and put them together
     again: a third of the time of a transformer. Where a version of PyTorch has no such pass under that name, nothing is
-    left out.
+    left out. Graphs are read here and never run, so their code is not written either: that waits for a first call.
     """
     name = "replace_set_grad_with_hop_pass"
     passes = _imported(f"torch._export.passes.{name}")
     before, told = getattr(passes, name, None), getattr(torch.fx.config, "do_not_emit_stack_traces", None)
+    lazily = getattr(_imported("torch.fx._lazy_graph_module"), "_use_lazy_graph_module", lambda _: nullcontext())
     try:
         if before is not None:
             setattr(passes, name, _untouched)
         if told is not None:
             torch.fx.config.do_not_emit_stack_traces = told or not lines
-        yield
+        with lazily(True):
+            yield
     finally:
         if before is not None:
             setattr(passes, name, before)
