@@ -140,7 +140,7 @@ def versions(kind: Kind) -> dict[str, str]:
     found = {"flowprune": __version__, "python": platform.python_version()}
     for name in PACKAGES[kind]:
         try:
-            found[name] = version(name)
+            found[name] = torch.__version__ if name == "torch" else version(name)  # its own names the build too
         except PackageNotFoundError:
             found[name] = "not installed"
     return found

@@ -160,7 +160,7 @@ def _lean(lines: bool) -> Generator[None]:
     name = "replace_set_grad_with_hop_pass"
     passes = _imported(f"torch._export.passes.{name}")
     before, told = getattr(passes, name, None), getattr(torch.fx.config, "do_not_emit_stack_traces", None)
-    lazily = getattr(_imported("torch.fx._lazy_graph_module"), "_use_lazy_graph_module", lambda _: nullcontext())
+    lazily = getattr(_imported("torch.fx._lazy_graph_module"), "_use_lazy_graph_module", nullcontext)
     try:
         if before is not None:
             setattr(passes, name, _untouched)
