@@ -55,6 +55,43 @@ def test_wide_networks_agree(activation):
     torch.testing.assert_close(seen, torch.stack([q, q, c * q], 1), rtol=0.08, atol=0)
 
 
+def slope_of_scores(activation, sigma_w, sigma_b, depth=40, width=200, draws=20):
+    """The slope of log E[(W dL/dW)²] against the layer, of networks with a random read-out; over the middle layers.
+
+    Of one example: how gradients of several add up changes with depth as they become alike.
+    """
+    phi, found = mean_field.ACTIVATIONS[activation], torch.zeros(depth, dtype=torch.float64)
+    for seed in range(draws):
+        generator = torch.Generator().manual_seed(seed)
+
+        def drawn(*shape, generator=generator):
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        weights = [(drawn(width, width) * sigma_w / math.sqrt(width)).requires_grad_() for _ in range(depth)]
+        h = drawn(1, width)
+        for weight in weights:
+            h = phi(h) @ weight.T + sigma_b * drawn(width)
+        (phi(h) @ drawn(width)).mean().backward()
+        found += torch.stack([(w.detach() * w.grad).square().mean().log() for w in weights]) / draws
+    middle = found[5:-5]
+    return float((middle[-1] - middle[0]) / (len(middle) - 1))
+
+
+@pytest.mark.parametrize(("sigma_w", "sigma_b"), [(1.0, 0.2), (0.9, 0.2), (2.0, 0.2)])
+def test_scores_by_depth_fall_as_predicted(sigma_w, sigma_b):
+    """RP-2: the slope is -log chi within 15 per cent."""
+    predicted = mean_field.score_scale("tanh", sigma_w, sigma_b, depth=40).log()[5:-5]
+    slope = float((predicted[-1] - predicted[0]) / (len(predicted) - 1))
+    assert slope_of_scores("tanh", sigma_w, sigma_b) == pytest.approx(slope, rel=0.15)
+
+
+def test_scores_at_the_edge_of_chaos_are_alike():
+    point = mean_field.edge_of_chaos("tanh", 0.2)
+    predicted = mean_field.score_scale("tanh", point.sigma_w, 0.2, depth=40, start=point.variance)
+    torch.testing.assert_close(predicted, torch.ones(40, dtype=torch.float64), rtol=1e-6, atol=0)
+    assert abs(slope_of_scores("tanh", point.sigma_w, 0.2)) < 0.05
+
+
 def test_wrong_arguments():
     for wrong, said in (
         (lambda: mean_field.variance_map("relu", 1.0, depth=0), r"variance_map\(depth=\)"),

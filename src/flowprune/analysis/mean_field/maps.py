@@ -104,6 +104,36 @@ def chi(activation: str | Activation, sigma_w: float, variance: float) -> float:
     return round(sigma_w**2 * expectation(lambda x: slope(x).square(), variance), 12)
 
 
+def score_scale(
+    activation: str | Activation, sigma_w: float, sigma_b: float = 0.0, *, depth: int, start: float = 1.0
+) -> Tensor:
+    """How large the sensitivities θ·g of a layer's weights are, beside those of the last layer: a mean square.
+
+    Formula: m_l / m_L = prod over k from l + 1 to L of chi(q_{k-1}), with m_l = E[(W_l dL/dW_l)²] and q of
+    :func:`variance_map`. On the edge of chaos all layers are alike; where chi < 1 the first layers have the smallest
+    scores, and are the first to be pruned whole; where chi > 1 the last.
+
+    Shapes: (depth,), float64, for layers 1 to depth.
+
+    Assumes: layers of one width, with biases or an activation that is not positively homogeneous: a relu network
+    without biases has the same score in all its layers, whatever sigma_w is.
+
+    Raises:
+        ValueError: ``depth`` below 1, or ``start`` below 0.
+        UnknownNameError: no such activation.
+
+    Source: S. Hayou et al., 2021, arXiv:2002.08797.
+
+    Example:
+        >>> score_scale("relu", 1.0, depth=3).tolist()  # half is lost from layer to layer
+        [0.25, 0.5, 1.0]
+    """
+    q = variance_map(activation, sigma_w, sigma_b, depth=depth, start=start)
+    slopes = [chi(activation, sigma_w, float(each)) for each in q[1:-1]]
+    ratios = torch.tensor([*slopes, 1.0], dtype=torch.float64)
+    return ratios.flip(0).cumprod(0).flip(0)
+
+
 def _require_depth(where: str, depth: int) -> None:
     if depth < 1:
         raise invalid(f"{where}(depth=)", "a number of layers >= 1", depth)
