@@ -93,6 +93,11 @@ REFUSED = {
         "a place is a number",
     ),
     "norm of order zero": (lambda a: a * torch.linalg.vector_norm(a, 0, dim=(2, 3), keepdim=True), "not a positive"),
+    "lerp from numbers by a zero": (lambda a: torch.lerp(a.exp(), a.cos(), a), "f(0) is not 0"),
+    "lerp of ends that are spread": (
+        lambda a: torch.lerp(a.sum(1, keepdim=True), a.sum(1, keepdim=True).exp(), a),
+        "spread over all channels",
+    ),
     "new zeros as wide": (lambda a: a + a.new_zeros(a.shape), "size cannot shrink"),
 }
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from flowprune.artefacts.agreement import TOLERANCE, require_same
-from flowprune.artefacts.exporting import first_line, outputs
+from flowprune.artefacts.exporting import outputs
 from flowprune.core.arguments import require_model
-from flowprune.core.errors import PruningError
+from flowprune.core.errors import PruningError, first_line
 from flowprune.structure.cost import batch_size
 from flowprune.structure.example import Example
 from flowprune.structure.latency import check_repeats, in_turns

@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.utils._pytree import tree_leaves
 
 from flowprune.core.arguments import require_model
-from flowprune.core.errors import PruningError
+from flowprune.core.errors import PruningError, first_line
 from flowprune.core.unfused import unfused
 from flowprune.structure.capture import user_line
 from flowprune.structure.cost import batch_size
@@ -172,17 +172,6 @@ def calm() -> Generator[None]:
             yield
     finally:
         logging.disable(silenced)
-
-
-def first_line(error: BaseException) -> str:
-    r"""What an error says, cut to its first line.
-
-    Example:
-        >>> first_line(ValueError(" a\nb")), first_line(ValueError())
-        ('ValueError: a', 'ValueError')
-    """
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _told(error: Exception) -> str:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from flowprune.artefacts.agreement import TOLERANCE
-from flowprune.artefacts.exporting import Source, calm, export, first_line, source
+from flowprune.artefacts.exporting import Source, calm, export, source
 from flowprune.artefacts.manifest import Artefact, checked_path
 from flowprune.artefacts.publishing import Run, publish
 from flowprune.artefacts.verification import verify
-from flowprune.core.errors import PruningError
+from flowprune.core.errors import PruningError, first_line
 from flowprune.core.extras import require_extra
 from flowprune.structure.cost import file_bytes
 
@@ -104,5 +104,5 @@ def _build(made_from: Source, path: Path) -> None:
         todo = "For models of transformers, model.set_attn_implementation('eager') may do: plain operations."
         cause = error.__cause__ or error
         raise PruningError(
-            f"export_onnx(model=) must have operations that ONNX has; {first_line(cause)} {todo}"
+            f"export_onnx(model=) must have operations that ONNX has; {first_line(cause)}. {todo}"
         ) from error

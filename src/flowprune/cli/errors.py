@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from flowprune.cli.option_names import in_options
-from flowprune.cli.own_code import DEBUG_TODO, place_of, words
+from flowprune.cli.own_code import DEBUG_HINT, place_of, words
 from flowprune.core.errors import PruningError
 
 DEBUG = "FLOWPRUNE_DEBUG"
@@ -57,4 +57,4 @@ def _said(error: Exception, command: Callable[..., None]) -> str | None:
         return in_options(str(error), command)
     if place_of(error) is None:
         return None
-    return f"--model must be a model that runs; its code raised {words(error)}. {DEBUG_TODO}"
+    return f"--model must be a model that runs; its code raised {words(error)}. {DEBUG_HINT}"

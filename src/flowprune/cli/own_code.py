@@ -14,7 +14,7 @@ LIBRARY = tuple(
     for place in (Path(__file__).parents[1], *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")))
 )
 """Where code is that is not the user's: this library's, Python's, and what is installed."""
-DEBUG_TODO = "flowprune --debug, before the command, shows the traceback."
+DEBUG_HINT = "flowprune --debug, before the command, shows the traceback."
 
 
 def called(word: str, make: Callable[[], T]) -> T:
@@ -41,7 +41,7 @@ def failed(word: str, rule: str, error: BaseException) -> ValueError:
         >>> print(failed("my:net", "a factory that runs", KeyError("a")))  # doctest: +ELLIPSIS
         --model must be a factory that runs; my:net raised KeyError: 'a'. flowprune --debug, before the command, ...
     """
-    return ValueError(f"--model must be {rule}; {word} raised {words(error)}. {DEBUG_TODO}")
+    return ValueError(f"--model must be {rule}; {word} raised {words(error)}. {DEBUG_HINT}")
 
 
 def words(error: BaseException) -> str:

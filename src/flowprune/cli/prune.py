@@ -128,8 +128,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         normalise=normalise,
         floor="auto" if floor is None else floor,
     )
-    _tell(result)
-    _keep(result, out, subject.recipe, seed)
+    _finish(result, out, subject.recipe, seed)
 
 
 def _budget(text: str | None, sparsity: float | None, batch: int) -> Budget | None:
@@ -155,9 +154,10 @@ def _tell(result: PruneResult) -> None:
     typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")
 
 
-def _keep(result: PruneResult, out: Path, recipe: str, seed: int) -> None:
-    """Write the plan and the model, and say how to get them back."""
+def _finish(result: PruneResult, out: Path, recipe: str, seed: int) -> None:
+    """Say what is left, write the plan and the model, and say how to get them back."""
     from flowprune.plan import save
 
+    _tell(result)
     save(result, out, seeds={"init": seed, "samples": seed})
     typer.echo(f"Plan and model: {out}. In Python:\n\n{recipe}    small = fp.load(model, {str(out)!r})")

@@ -42,6 +42,17 @@ def unknown(where: str, name: object, known: Iterable[str]) -> UnknownNameError:
     return UnknownNameError(f"{where} has no {name!r}.{hint} Known: {', '.join(names) or 'nothing'}.")
 
 
+def first_line(error: BaseException) -> str:
+    r"""What kind of error it is and what it says, cut to its first line, without a full stop.
+
+    Example:
+        >>> first_line(ValueError(" a.\nb")), first_line(ValueError())
+        ('ValueError: a', 'ValueError')
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip('. ')}" if lines else type(error).__name__
+
+
 @contextmanager
 def renamed(names: Mapping[str, str]) -> Generator[None]:
     """Within the block, an error names what its caller wrote in place of what that was passed on to.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import nn
-
-from flowprune.core.errors import invalid, unknown
+from flowprune.core.errors import unknown
 from flowprune.core.units import Layout, UnitGroup, rows
 from flowprune.signals import Signals
-from flowprune.structure.records import Trace
+from flowprune.structure.offering import called_with
 from flowprune.structure.skipping import require_patterns, unskipped
 from flowprune.structure.streams import RESIDUAL
 from flowprune.structure.trace import trace
@@ -75,21 +73,9 @@ class Channels:
         if model is None:
             groups = _rows(signals)
         else:
-            inputs = signals.example_inputs if self.example_inputs is None else self.example_inputs
-            groups = RESIDUAL[self.residual](traced("Channels(example_inputs=)", model, inputs))
+            inputs = called_with("Channels", self.example_inputs, signals)
+            groups = RESIDUAL[self.residual](trace(model, inputs))
         return unskipped("Channels(skip=)", groups, self.skip, signals.params)
-
-
-def traced(where: str, model: nn.Module, example_inputs: object) -> Trace:
-    """The trace of a model on what it is called with.
-
-    Raises:
-        ValueError: no example inputs.
-        PruningError: the model cannot be traced.
-    """
-    if example_inputs is None:
-        raise invalid(where, "what the model is called with", None, "Pass two examples of the model's input.")
-    return trace(model, example_inputs)
 
 
 def _rows(signals: Signals) -> dict[str, UnitGroup]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from flowprune.core.errors import PruningError, invalid
+from flowprune.core.errors import PruningError, first_line, invalid
 from flowprune.objectives.batch import arguments
 
 
@@ -68,10 +68,9 @@ class Example:
         try:
             return model(*self.args, **self.kwargs)
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise PruningError(
                 f"{where}(example_inputs=) must be what the model is called with; it raised "
-                f"{type(error).__name__}: {reason}. Pass inputs of its shapes, types and device."
+                f"{first_line(error)}. Pass inputs of its shapes, types and device."
             ) from error
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Example:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flowprune.core.errors import PruningError, invalid
+from flowprune.core.errors import PruningError
 from flowprune.core.units import Layout
 from flowprune.signals import Signals
-from flowprune.structure.channels import traced
+from flowprune.structure.offering import called_with, model_of
 from flowprune.structure.records import Trace
 from flowprune.structure.skipping import require_patterns, unskipped
+from flowprune.structure.trace import trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +69,8 @@ class Heads:
             ValueError: there is no model or no example inputs, or a pattern of ``skip`` fits nothing.
             PruningError: the model cannot be traced, or no head of it can be taken out.
         """
-        model = signals.model
-        if model is None:
-            rule = "given signals of a model, whose attention is traced"
-            raise invalid("Heads().layout(signals=)", rule, signals, "Gather them with fp.gather(model, ...).")
-        inputs = signals.example_inputs if self.example_inputs is None else self.example_inputs
-        found = traced("Heads(example_inputs=)", model, inputs)
+        model = model_of("Heads()", signals, "attention is traced")
+        found = trace(model, called_with("Heads", self.example_inputs, signals))
         heads = {name: group for name, group in found.groups.items() if group.kind == "heads"}
         offered = unskipped("Heads(skip=)", heads, self.skip, signals.params)
         if not offered:

@@ -48,7 +48,7 @@ SIZED = (
 )
 MADE = ("full", "zeros", "ones", "empty", "new_", "arange", "rand", "_unsafe_view", "_reshape_alias")
 """Operations whose whole numbers are sizes: their results tell whether these are right."""
-CONSTANT = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full")
+CONSTANT = ("zeros", "ones", "new_zeros", "new_ones")
 """Operations that make the same number everywhere: shorter, they make what a cut would leave of them."""
 
 VARIETY = 3

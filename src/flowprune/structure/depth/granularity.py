@@ -15,6 +15,7 @@ from flowprune.core.units import Layout
 from flowprune.signals import Signals
 from flowprune.structure.depth.names import subset
 from flowprune.structure.depth.trace import trace_depth
+from flowprune.structure.offering import called_with, model_of
 from flowprune.structure.records import Trace
 from flowprune.structure.skipping import require_patterns
 
@@ -72,15 +73,8 @@ class Depth:
             ValueError: there is no model or no example inputs, or a pattern of ``skip`` fits nothing.
             PruningError: no block can be taken out, or time is up.
         """
-        model = signals.model
-        if model is None:
-            rule = "given signals of a model, whose blocks are tried"
-            raise invalid("Depth().layout(signals=)", rule, signals, "Gather them with fp.gather(model, ...).")
-        inputs = signals.example_inputs if self.example_inputs is None else self.example_inputs
-        if inputs is None:
-            rule = "what the model is called with"
-            raise invalid("Depth(example_inputs=)", rule, None, "Pass two examples of the model's input.")
-        found = trace_depth(model, inputs)
+        model = model_of("Depth()", signals, "blocks are tried")
+        found = trace_depth(model, called_with("Depth", self.example_inputs, signals))
         groups = self._offered(model, found)
         if not groups:
             raise PruningError(_nothing(found, self.skip))

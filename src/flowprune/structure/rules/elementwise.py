@@ -116,9 +116,17 @@ def copied(ledger: Ledger, call: Call) -> Value:
 
 
 def interpolated(ledger: Ledger, call: Call) -> Value:
-    """Lerp: a + w·(b - a), zero where a and b are."""
+    """Lerp: a + w·(b - a), zero where a and b are, whatever w is: where w alone is zero, a is left."""
     ends, weight = _paired(ledger, call, call["self"], call["end"], product=False), call["weight"]
-    return _paired(ledger, call, ends, weight, product=True) if isinstance(weight, Value) else ends
+    if not isinstance(weight, Value):
+        return ends
+    both = _paired(ledger, call, ends, weight, product=True)
+    own = [None] * (len(both.dims) - len(ends.dims)) + list(ends.dims)
+    dims = [
+        dim if dim is None else dim.broken(call.node, SPREAD) if end is None else replace(dim, breaks=end.breaks)
+        for dim, end in zip(both.dims, own, strict=True)
+    ]
+    return Value(both.shape, tuple(dims))
 
 
 def added_product(ledger: Ledger, call: Call) -> Value:
