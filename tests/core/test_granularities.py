@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import flowprune as fp
-from flowprune.core.granularities import GRANULARITIES, build_granularity, require_granularity
+from flowprune.core.granularities import GRANULARITIES, WRITTEN, build_granularity, require_granularity
 
 
 @pytest.mark.parametrize("made", [fp.Weights(), fp.NM(2, 4), fp.NM(1, 16), fp.Blocks(4, 1), fp.Blocks(16, 16)])
@@ -14,7 +14,7 @@ def test_a_name_builds_what_it_names(made) -> None:
 
 def test_every_name_has_a_class_that_says_whether_units_leave_the_model() -> None:
     text = {kind: kind for kind in ("channels", "heads", "depth", "weights")} | {"nm": "nm:2:4", "blocks": "blocks:4x1"}
-    assert text.keys() == GRANULARITIES.keys()
+    assert text.keys() == GRANULARITIES.keys() == WRITTEN.keys()
     removes = {kind: build_granularity("here", name).removes for kind, name in text.items()}
     assert {kind for kind, smaller in removes.items() if smaller} == {"channels", "heads", "depth"}
     assert all(build_granularity("here", name).name == name for name in text.values())

@@ -30,6 +30,15 @@ SIZES: Final[Mapping[str, tuple[str, ...]]] = {"nm": ("n", "m"), "blocks": ("row
 """The sizes that a name is written with, in order."""
 NOUNS: Final[Mapping[str, str]] = {"nm": "weights", "depth": "residual blocks"}
 """What the units are called in a sentence, where that is not the name."""
+WRITTEN: Final[Mapping[str, str]] = {
+    "weights": "fp.Weights()",
+    "nm": "fp.NM(2, 4)",
+    "blocks": "fp.Blocks(4, 1)",
+    "channels": "fp.Channels(example_inputs=x)",
+    "heads": "fp.Heads(example_inputs=x)",
+    "depth": "fp.Depth(example_inputs=x)",
+}
+"""Each granularity by its name, as Python has it."""
 
 
 def build_granularity(where: str, text: str, available: Mapping[str, object] | None = None) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid, unknown
+from flowprune.core.granularities import WRITTEN
 from flowprune.core.groups import Groups, channelwise, units_of
 from flowprune.core.tensors import require_finite
 from flowprune.core.units import MEMBERS, Members
@@ -46,17 +47,6 @@ class PartlyFitting(Protocol):
     def left_out(self, signals: Signals) -> Mapping[str, str]:
         """The weights that it does not fit, with the reason, by name."""
         ...
-
-
-WRITTEN: Final = {
-    "weights": "fp.Weights()",
-    "nm": "fp.NM(2, 4)",
-    "blocks": "fp.Blocks(4, 1)",
-    "channels": "fp.Channels(example_inputs=x)",
-    "heads": "fp.Heads(example_inputs=x)",
-    "depth": "fp.Depth(example_inputs=x)",
-}
-"""Each granularity by its name, as Python has it."""
 
 
 def score(
