@@ -9,16 +9,16 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from flowprune.core.errors import PruningError
-from flowprune.structure import Channels, rehearse, remove, trace
-from flowprune.structure.channels import traced
+from flowprune.structure import rehearse, remove, trace
 from flowprune.structure.parametrized import COMPUTED
+from flowprune.structure.trace import trace
 
 X = torch.randn(4, 5)
 
 
 def test_each_computed_weight_is_a_refusal():
     model = nn.Sequential(weight_norm(nn.Linear(5, 6)), nn.ReLU(), spectral_norm(nn.Linear(6, 2)))
-    found = traced(Channels().name, model, X)
+    found = trace(model, X)
     assert not found.groups
     assert [(r.operation, r.reason, r.weights) for r in found.refusals] == [
         ("WeightNorm", COMPUTED, ("0.weight",)),
