@@ -11,7 +11,6 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from flowprune.core.errors import PruningError
 from flowprune.structure import rehearse, remove, trace
 from flowprune.structure.parametrized import COMPUTED
-from flowprune.structure.trace import trace
 
 X = torch.randn(4, 5)
 
