@@ -1,8 +1,11 @@
 """Granularity, reduction, exact selection, and masks that hold."""
 
+from flowprune.masks.allocation import Allocation
 from flowprune.masks.apply import apply, check_zeros, masks_of, release
 from flowprune.masks.apportion import apportion
 from flowprune.masks.blocks import Blocks
+from flowprune.masks.densities import erdos_renyi, erdos_renyi_kernel, uniform, uniform_plus
+from flowprune.masks.density_names import DENSITIES
 from flowprune.masks.expand import expand
 from flowprune.masks.masks import LayerCount, Masks, Scores
 from flowprune.masks.n_m import NM, is_n_m
@@ -10,12 +13,15 @@ from flowprune.masks.pools import Pool, Scope, check_scope, pools, require_patte
 from flowprune.masks.reduce import REDUCERS, Reducer, reduce
 from flowprune.masks.rescale import rescale
 from flowprune.masks.select import fitting, floors, remove_from, remove_lowest, select, select_round
+from flowprune.masks.shapes import weight_shapes
 from flowprune.masks.weight_group import WeightGroup
 from flowprune.masks.weights import Weights
 
 __all__ = [
+    "DENSITIES",
     "NM",
     "REDUCERS",
+    "Allocation",
     "Blocks",
     "LayerCount",
     "Masks",
@@ -29,6 +35,8 @@ __all__ = [
     "apportion",
     "check_scope",
     "check_zeros",
+    "erdos_renyi",
+    "erdos_renyi_kernel",
     "expand",
     "fitting",
     "floors",
@@ -45,4 +53,7 @@ __all__ = [
     "select",
     "select_round",
     "share_of",
+    "uniform",
+    "uniform_plus",
+    "weight_shapes",
 ]

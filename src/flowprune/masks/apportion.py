@@ -23,7 +23,7 @@ def apportion(
 
     Args:
         removed: Of all pools together.
-        sizes: Units of each pool.
+        sizes: Units of each pool; any whole numbers that the shares are to be proportional to, where ``most`` is given.
         least: Units that go from each whatever the order; none by default.
         most: Units that may go from each; all by default.
 
@@ -41,7 +41,8 @@ def apportion(
     high = n if most is None else np.asarray(most, np.int64)
     if not int(low.sum()) <= removed <= int(high.sum()):
         raise invalid("apportion(removed=)", f"between {int(low.sum())} and {int(high.sum())}", removed)
-    below, above = -1.0, 2.0  # nothing but ``least`` has gone, all of ``most`` has
+    # Nothing but ``least`` has gone below, all of ``most`` has above.
+    below, above = -1.0, 1.0 + float(np.max(high / np.maximum(n, 1), initial=1.0))
     while (middle := (below + above) / 2) not in (below, above):
         if int(_gone(middle, n, low, high).sum()) < removed:
             below = middle
