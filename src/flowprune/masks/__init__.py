@@ -1,5 +1,6 @@
 """Granularity, reduction, exact selection, and masks that hold."""
 
+from flowprune.masks.ablations import invert, shuffle
 from flowprune.masks.allocation import Allocation
 from flowprune.masks.apply import apply, check_zeros, masks_of, release
 from flowprune.masks.apportion import apportion
@@ -9,6 +10,7 @@ from flowprune.masks.density_names import DENSITIES
 from flowprune.masks.expand import expand
 from flowprune.masks.masks import LayerCount, Masks, Scores
 from flowprune.masks.n_m import NM, is_n_m
+from flowprune.masks.overlaps import Overlap, Shared, overlap
 from flowprune.masks.pools import Pool, Scope, check_scope, pools, require_patterns, require_use, share_of
 from flowprune.masks.reduce import REDUCERS, Reducer, reduce
 from flowprune.masks.rescale import rescale
@@ -25,10 +27,12 @@ __all__ = [
     "Blocks",
     "LayerCount",
     "Masks",
+    "Overlap",
     "Pool",
     "Reducer",
     "Scope",
     "Scores",
+    "Shared",
     "WeightGroup",
     "Weights",
     "apply",
@@ -40,8 +44,10 @@ __all__ = [
     "expand",
     "fitting",
     "floors",
+    "invert",
     "is_n_m",
     "masks_of",
+    "overlap",
     "pools",
     "reduce",
     "release",
@@ -53,6 +59,7 @@ __all__ = [
     "select",
     "select_round",
     "share_of",
+    "shuffle",
     "uniform",
     "uniform_plus",
     "weight_shapes",
