@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flowprune.models.mobilenet import MobileNetV1, mobilenet_v1
     from flowprune.models.perceptron import MLP, mlp
     from flowprune.models.preactivation import PreActivationResNet, preact_resnet18
+    from flowprune.models.reinitialize import reinitialize_
     from flowprune.models.residual import ResNet, resnet, resnet18, resnet20, resnet32, resnet34, resnet56, resnet110
     from flowprune.models.vgg import VGG, vgg11_plain, vgg13, vgg16, vgg19
 
@@ -33,6 +34,7 @@ __all__ = [
     "mlp",
     "mobilenet_v1",
     "preact_resnet18",
+    "reinitialize_",
     "resnet",
     "resnet18",
     "resnet20",
@@ -52,6 +54,7 @@ _FILES = {
     "mobilenet": ("MobileNetV1", "mobilenet_v1"),
     "perceptron": ("MLP", "mlp"),
     "preactivation": ("PreActivationResNet", "preact_resnet18"),
+    "reinitialize": ("reinitialize_",),
     "residual": ("ResNet", "resnet", "resnet18", "resnet20", "resnet32", "resnet34", "resnet56", "resnet110"),
     "vgg": ("VGG", "vgg11_plain", "vgg13", "vgg16", "vgg19"),
 }
