@@ -44,11 +44,36 @@ if TYPE_CHECKING:
     from flowprune.core.step import Step
     from flowprune.data import DATASETS
     from flowprune.experiments import PRESETS
-    from flowprune.masks import NM, Blocks, Masks, Scores, Weights, apply, check_zeros, is_n_m, release, rescale, select
+    from flowprune.masks import (
+        DENSITIES,
+        NM,
+        Blocks,
+        Masks,
+        Scores,
+        Weights,
+        apply,
+        check_zeros,
+        is_n_m,
+        release,
+        rescale,
+        select,
+    )
     from flowprune.measures import MEASURES, Measure, Tracked, score
     from flowprune.models import MODELS
     from flowprune.plan import Plan, carry, carry_state, load, replay, save
-    from flowprune.prune import Budget, Cut, Pruner, PruneResult, RoundedWidths, Solution, prune, round_widths, solve
+    from flowprune.prune import (
+        RECIPES,
+        Budget,
+        Cut,
+        Pruner,
+        PruneResult,
+        Recipe,
+        RoundedWidths,
+        Solution,
+        prune,
+        round_widths,
+        solve,
+    )
     from flowprune.signals import Signals, gather
     from flowprune.structure import Channels, CostReport, Depth, Heads, cost_report, remove, trace
     from flowprune.train import recalibrate
@@ -75,6 +100,7 @@ _HOMES = {
     "Blocks": "masks",
     "Masks": "masks",
     "NM": "masks",
+    "DENSITIES": "masks",
     "Scores": "masks",
     "Weights": "masks",
     "apply": "masks",
@@ -98,6 +124,8 @@ _HOMES = {
     "Cut": "prune",
     "PruneResult": "prune",
     "Pruner": "prune",
+    "RECIPES": "prune",
+    "Recipe": "prune",
     "RoundedWidths": "prune",
     "Solution": "prune",
     "prune": "prune",
@@ -131,11 +159,13 @@ _PACKAGES = (
 
 __all__ = [
     "DATASETS",
+    "DENSITIES",
     "GRANULARITIES",
     "MEASURES",
     "MODELS",
     "NM",
     "PRESETS",
+    "RECIPES",
     "Artefact",
     "Blocks",
     "Budget",
@@ -151,6 +181,7 @@ __all__ = [
     "PruneResult",
     "Pruner",
     "PruningError",
+    "Recipe",
     "RoundedWidths",
     "Scores",
     "Signals",

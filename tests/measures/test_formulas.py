@@ -48,6 +48,7 @@ def signals() -> Signals:
         curvature=named(F),
         fisher=named(F),
         minibatch_fisher=named(F),
+        absolute_gradient=named(G.abs()),
     )
 
 
@@ -67,6 +68,11 @@ CHANNEL = {
     "fisher": by_row(lambda r: sum(t * t * f for t, _, _, f in r)),
     "minibatch_fisher": by_row(lambda r: sum(t * t * f for t, _, _, f in r)),
     "synflow": by_row(lambda r: sum(t * g for t, g, *_ in r)),
+    "iter_snip": by_row(lambda r: sum(abs(t * g) for t, g, *_ in r)),
+    "force": by_row(lambda r: sum(abs(t * g) for t, g, *_ in r)),
+    "ntk_sap": by_row(lambda r: sum(abs(t * g) for t, g, *_ in r)),
+    "prospr": by_row(lambda r: sum(abs(t * g) for t, g, *_ in r)),
+    "snip_per_batch": by_row(lambda r: sum(abs(t) * abs(g) for t, g, *_ in r)),
     "lm": by_row(lambda r: sum(abs(t * g) for t, g, *_ in r)),
     "obd": by_row(lambda r: sum(0.5 * f * t * t for t, _, _, f in r)),
     "qm": by_row(lambda r: sum(abs(-g * t + 0.5 * f * t * t) for t, g, _, f in r)),

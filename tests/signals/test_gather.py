@@ -62,14 +62,16 @@ def test_the_gathered_record_knows_its_model():
 def test_only_what_is_asked_for_is_there(need):
     signals = gather(convolutional(), cross_entropy(), images((3,)), needs=need)
     assert getattr(signals, need) is not None
-    free = {"hessian_gradient": {"gradient"}, "minibatch_fisher": {"gradient"}}.get(need, set())
+    free = {"hessian_gradient": {"gradient"}, "minibatch_fisher": {"gradient"}, "absolute_gradient": {"gradient"}}.get(
+        need, set()
+    )
     assert {name for name in NEEDS if getattr(signals, name) is not None} == {need} | free
 
 
 def test_everything_at_once_equals_each_alone():
     model, batches, objective = convolutional(), images(), cross_entropy()
     together = gather(model, objective, iter(batches), needs=NEEDS)
-    for need in ("gradient", "hessian_gradient", "fisher", "minibatch_fisher"):
+    for need in ("gradient", "hessian_gradient", "fisher", "minibatch_fisher", "absolute_gradient"):
         alone = gather(model, objective, batches, needs=(need,))
         torch.testing.assert_close(getattr(together, need), getattr(alone, need))
         assert alone.loss == pytest.approx(together.loss)
@@ -80,6 +82,29 @@ def test_the_minibatch_fisher_squares_batch_means():
     found = gather(model, objective, batches, needs=("minibatch_fisher",)).minibatch_fisher
     expected = sum(len(b[1]) * flat(plain_gradient(model, objective, b)).square() for b in batches) / 11
     torch.testing.assert_close(flat(found), expected)
+
+
+def test_signs_of_batches_do_not_cancel_in_the_absolute_gradient():
+    model, batches, objective = convolutional().eval(), images(), cross_entropy()
+    found = gather(model, objective, batches, needs=("absolute_gradient",)).absolute_gradient
+    expected = sum(len(b[1]) * flat(plain_gradient(model, objective, b)).abs() for b in batches) / 11
+    torch.testing.assert_close(flat(found), expected)
+
+
+def test_a_seed_is_of_the_dropout_in_train_mode_and_of_nothing_after():
+    model, batches = (
+        nn.Sequential(nn.Linear(3, 8), nn.Dropout(), nn.Linear(8, 2)),
+        [(torch.randn(4, 3), torch.ones(4).long())],
+    )
+    before = torch.get_rng_state()
+    one, same, other = (gather(model, cross_entropy(), batches, mode="train", seed=s).loss for s in (0, 0, 1))
+    assert one == same != other
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_losses_beyond_float32_are_finite():
+    model, batch = nn.Linear(1, 1, bias=False).double(), (torch.full((1, 1), 1e30).double(), torch.zeros(1, 1).double())
+    assert gather(model, mean_squared_error(), [batch]).loss == pytest.approx(1e60 * model.weight.item() ** 2)
 
 
 def test_mappings_are_batches_and_examples_keep_their_keys():
@@ -148,8 +173,8 @@ def test_frozen_parameters_have_no_derivatives():
 def test_unused_parameters_get_zeros():
     model = perceptron(4, 6, 3)
     model.register_parameter("spare", nn.Parameter(torch.ones(2, 2)))
-    signals = gather(model, cross_entropy(), points(), needs=("hessian_gradient", "fisher", "minibatch_fisher"))
-    for need in ("gradient", "hessian_gradient", "fisher", "minibatch_fisher"):
+    signals = gather(model, cross_entropy(), points(), needs=NEEDS)
+    for need in ("gradient", "hessian_gradient", "fisher", "minibatch_fisher", "absolute_gradient"):
         assert torch.equal(getattr(signals, need)["spare"], torch.zeros(2, 2))
 
 

@@ -11,14 +11,23 @@ from flowprune.measures.index import MEASURES
 from flowprune.measures.measure import Measure
 
 if TYPE_CHECKING:
-    from flowprune.measures.scoring import Granularity, require_granularity, require_measure, score
+    from flowprune.measures.scoring import Granularity, own_objective, require_granularity, require_measure, score
     from flowprune.measures.tracked import Tracked
 
-__all__ = ["MEASURES", "Granularity", "Measure", "Tracked", "require_granularity", "require_measure", "score"]
+__all__ = [
+    "MEASURES",
+    "Granularity",
+    "Measure",
+    "Tracked",
+    "own_objective",
+    "require_granularity",
+    "require_measure",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("score", "Granularity", "require_granularity", "require_measure"):
+    if name in ("score", "Granularity", "own_objective", "require_granularity", "require_measure"):
         from flowprune.measures import scoring
 
         return getattr(scoring, name)

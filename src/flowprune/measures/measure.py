@@ -28,6 +28,8 @@ class Measure:
             a unit (the contributions are then called with one number per unit in place of the parameters).
         published_as: What the founding paper's code calls it, if anything.
         temperature: What that code divides the logits by while it scores with it; None for what it trains with.
+        objective: The name in ``OBJECTIVES`` of what its derivatives must be of; None for any.
+        revives: Whether units that a round cut may come back in the next, scored by the values they had.
 
     Example:
         >>> from flowprune.measures import MEASURES
@@ -45,6 +47,8 @@ class Measure:
     on: Literal["weight", "norm", "unit"] = "weight"
     published_as: str | None = None
     temperature: float | None = None
+    objective: str | None = None
+    revives: bool = False
 
 
 FRAMEWORK = Source("Lubana & Dick", 2021, "A Gradient Flow Framework For Analyzing Network Pruning", arxiv="2009.11839")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
@@ -19,7 +19,9 @@ from flowprune.masks import reduce as reduce_contributions
 from flowprune.measures.index import MEASURES
 from flowprune.measures.measure import Measure
 from flowprune.measures.normalise import normalised
+from flowprune.objectives import OBJECTIVES
 from flowprune.signals import Signals
+from flowprune.signals.signals import NAMED
 
 
 class Granularity(Protocol):
@@ -91,6 +93,9 @@ def score(
     _check_options(chosen, options)
     for need in chosen.needs:
         signals.require(need)
+    if chosen.objective is not None and signals.objective not in (None, chosen.objective):
+        rule, todo = f"of the objective {chosen.objective!r}", f"Gather with fp.objectives.{chosen.objective}()."
+        raise invalid(f"score({chosen.name!r}, signals=)", rule, f"those of {signals.objective!r}", todo)
     layout = granularity.layout(signals)
     if chosen.on == "norm" and (layout is None or (layout and not channelwise(layout))):
         where, rule = f"score({chosen.name!r}, granularity=)", "a granularity of channels, whose norms it reads"
@@ -124,6 +129,16 @@ def require_measure(where: str, measure: str | Measure) -> Measure:
     if not isinstance(measure, Measure):
         raise invalid(f"{where}(measure=)", "a name in fp.MEASURES, or a Measure", measure)
     return measure
+
+
+def own_objective(measure: Measure) -> Any:
+    """What the derivatives of a measure are of, with its defaults; None where any objective will do.
+
+    Example:
+        >>> own_objective(require_measure("score", "synflow")).name
+        'synaptic_flow'
+    """
+    return None if measure.objective is None else cast("Callable[[], Any]", OBJECTIVES[measure.objective])()
 
 
 def require_granularity(where: str, granularity: Granularity) -> Granularity:
@@ -215,7 +230,7 @@ def _names(
 
 def _only(signals: Signals, names: list[str]) -> Signals:
     wanted = set(names)
-    fields = ("params", "gradient", "hessian_gradient", "curvature", "fisher", "minibatch_fisher", "masks")
+    fields = ("params", *NAMED, "masks")
     changes: dict[str, Any] = {}
     for field in fields:
         value: Mapping[str, Tensor] | None = getattr(signals, field)

@@ -23,4 +23,5 @@ SYNFLOW = Measure(
         "Pruning neural networks without any data by iteratively conserving synaptic flow",
         arxiv="2006.05467",
     ),
+    objective="synaptic_flow",
 )

@@ -67,6 +67,17 @@ def stabilize_(stages: nn.Sequential) -> None:
         block.factor = len(blocks) ** -0.5
 
 
+def is_stable(model: nn.Module) -> bool:
+    """Whether a network has residual branches and all of them are scaled as :func:`stabilize_` does.
+
+    Example:
+        >>> is_stable(nn.Linear(1, 1))
+        False
+    """
+    factors = [module.factor for module in model.modules() if isinstance(getattr(module, "factor", None), float)]
+    return bool(factors) and all(factor == len(factors) ** -0.5 for factor in factors)
+
+
 def residual_stages(block: Callable[[int, int, int], nn.Module], stages: Sequence[Stage]) -> nn.Sequential:
     """Stages of blocks ``block(in_channels, width, stride)``; each stage but the first halves the image.
 

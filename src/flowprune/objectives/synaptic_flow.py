@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from flowprune.core.errors import invalid
+from flowprune.core.errors import PruningError, invalid
 from flowprune.objectives.batch import arguments, inputs_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
-def synaptic_flow() -> SynapticFlow:
+def synaptic_flow(*, shifts: bool = False) -> SynapticFlow:
     """The objective of SynFlow; of a batch it uses the shape of one input alone.
 
     Formula: R(θ) = Σ outputs of the network at parameters |θ| and an input of ones, so θ·∂R/∂θ >= 0 in a network of
     non-negative operations (ReLU, pooling, sums), and its sum is conserved from layer to layer.
-    Units: of the outputs; large in deep networks: score in float64 (``model.double()``).
+    Units: of the outputs. They grow or shrink with every layer, so ``gather`` takes them in float64 by itself,
+    whatever the model's own type.
+
+    Args:
+        shifts: Whether biases (as |b|) and running means take part. By default they are zero, so that R is linear in
+            its input and the flow is conserved also in a network that has them; the published code takes them as they
+            are, and its networks have none.
+
     Source: Tanaka et al. (2020), arXiv 2006.05467.
 
     Raises:
         ValueError: from the objective, where it is not called with the module itself, or the input is no tensor.
+        PruningError: from the objective, where no flow is left or it is too large for a number.
 
     Example:
         >>> import torch
-        >>> layer = torch.nn.Linear(2, 1, bias=False)
+        >>> layer = torch.nn.Linear(2, 1)
         >>> _ = torch.nn.init.constant_(layer.weight, -3.0)
         >>> synaptic_flow()(layer, (torch.zeros(5, 2), None)).item()
         6.0
     """
-    return SynapticFlow()
+    return SynapticFlow(shifts)
 
 
 @dataclass(frozen=True)
@@ -38,10 +46,13 @@ class SynapticFlow:
     """R as an objective. It belongs to a network and not to examples, so it has no loss per example.
 
     Attributes:
+        shifts: Whether biases and running means take part.
         name: For messages and stored results.
     """
 
+    shifts: bool = False
     name: str = "synaptic_flow"
+    precision: ClassVar[str] = "float64"
 
     def __call__(self, forward: Any, batch: Any) -> Tensor:
         """R, a scalar tensor."""
@@ -52,5 +63,28 @@ class SynapticFlow:
         inputs = args[0] if len(args) == 1 and not named else None
         if not isinstance(forward, torch.nn.Module) or not isinstance(inputs, torch.Tensor):
             raise invalid("synaptic_flow()", "given a module and one input tensor", (type(forward), type(inputs)))
-        positive = {name: param.abs() for name, param in forward.named_parameters()}
-        return functional_call(forward, positive, (torch.ones_like(inputs[:1]),)).sum()
+        ones = torch.ones_like(inputs[:1], dtype=next(forward.parameters()).dtype)
+        flow = functional_call(forward, self._positive(forward), (ones,)).sum()
+        value = float(flow.detach())
+        if not 0 < value < float("inf"):
+            raise PruningError(
+                f"synaptic_flow() must find a positive flow from the input to the output; it is {value:g} in "
+                f"{flow.dtype}. Either no path is left, or the network is too deep for its weights: rescale them."
+            )
+        return flow
+
+    def _positive(self, model: nn.Module) -> dict[str, Tensor]:
+        """The model's tensors, weights as their absolute values; without shifts, those are zero."""
+        import torch
+
+        params = {name: param.abs() for name, param in model.named_parameters()}
+        if self.shifts:
+            return params
+        tensors = {**params, **dict(model.named_buffers())}
+        return {**params, **{name: torch.zeros_like(t) for name, t in tensors.items() if t.ndim == 1 and _added(name)}}
+
+
+def _added(name: str) -> bool:
+    """Whether a vector of this name is added: with it a network is not linear, and nothing is conserved."""
+    last = name.rpartition(".")[2]
+    return "bias" in last or last == "running_mean"

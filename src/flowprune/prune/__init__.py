@@ -4,6 +4,8 @@ from flowprune.prune.budget import Budget
 from flowprune.prune.carry_out import carry_out_
 from flowprune.prune.once import PruneResult, prune
 from flowprune.prune.pruner import Pruner
+from flowprune.prune.recipe import Recipe
+from flowprune.prune.recipes.index import RECIPES
 from flowprune.prune.records import Cut, Round
 from flowprune.prune.rounding import RoundedWidths, round_widths
 from flowprune.prune.rule import Rule, RuleOptions
@@ -11,10 +13,12 @@ from flowprune.prune.solution import Solution
 from flowprune.prune.solve import solve
 
 __all__ = [
+    "RECIPES",
     "Budget",
     "Cut",
     "PruneResult",
     "Pruner",
+    "Recipe",
     "Round",
     "RoundedWidths",
     "Rule",

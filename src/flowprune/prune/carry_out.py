@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from flowprune.core.units import UnitGroup
@@ -46,6 +48,27 @@ def carry_out_(model: nn.Module, masks: Masks, *, release: bool = False) -> CutP
         both = {name: before[name] & full[name] if name in before else full[name] for name in full}
         apply(model, {**before, **both})
     return plan
+
+
+def hold_(model: nn.Module, masks: Masks, *, besides: Mapping[str, Tensor]) -> None:
+    """Set masked weights to zero from here on, whatever masks held on the model before.
+
+    Args:
+        model: Changed in place.
+        masks: Of units that stay in the model: weights, or blocks of them.
+        besides: Masks of single weights that hold as well, by name: a block that stays may hold weights that are cut.
+
+    Example:
+        >>> import torch
+        >>> layer = nn.Linear(2, 1, bias=False)
+        >>> hold_(layer, Masks({"weight": torch.tensor([[True, False]])}), besides={})
+        >>> layer.weight[0, 1].item()
+        0.0
+    """
+    params = dict(model.named_parameters())
+    fresh = {name: keep.expand(params[name].shape) for name, keep in expand(params, masks).items()}
+    both = {name: keep & besides[name].to(keep.device) if name in besides else keep for name, keep in fresh.items()}
+    apply(model, {**besides, **both})
 
 
 def removable(masks: Masks) -> dict[str, Tensor]:

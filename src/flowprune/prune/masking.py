@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -10,27 +11,57 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from flowprune.masks import Masks, Pool, Scores, apply, check_zeros, expand, fitting, floors, masks_of, remove_from
+from flowprune.core.errors import PruningError
+from flowprune.masks import Masks, Pool, Scores, apply, check_zeros, fitting, floors, masks_of, remove_from
+from flowprune.prune.carry_out import hold_
 from flowprune.prune.checks import check_sparsity
 from flowprune.prune.rule import Rule
 from flowprune.prune.shares import most_gone
+from flowprune.signals import Signals
 
 
 class Masking:
-    """Weights set to zero and kept there; dead stays dead, and only live units are ranked."""
+    """Weights set to zero and kept there; only live units are ranked, and dead ones stay dead.
 
-    def __init__(self, model: nn.Module, rule: Rule) -> None:
+    With ``revives`` all are ranked in every round: what the last one cut is scored by the value that it had then.
+    """
+
+    def __init__(self, model: nn.Module, rule: Rule, *, revives: bool = False) -> None:
         self._model, self._rule, self._floor = model, rule, rule.floor_for("weights")
         self._already = masks_of(model)  # a model that is masked already stays so
+        self._revives, self._values = revives, dict[str, Tensor]()  # of what is cut, by name
         self.masks: Masks | None = None
 
     def resume(self, masks: Masks) -> None:
         """Go on where these masks were reached."""
+        if self._revives:
+            todo = "Run the rounds in one go: the values of what they cut are not in the model any more."
+            raise PruningError(f"Pruner.resume() must be of a measure whose cut weights stay cut. {todo}")
         self._hold(masks)
 
+    def gathered(self, gather: Callable[[], Signals]) -> Signals:
+        """Signals of the network that is left; with ``revives`` also of what was cut, at the values that it had."""
+        if not self._values:
+            return gather()
+        held = masks_of(self._model)
+        apply(self._model, self._already)
+        try:
+            signals = gather()
+        finally:
+            apply(self._model, held)
+        return replace(signals, params={**signals.params, **self._whole(signals.params)})
+
+    def _whole(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights with what was cut as it was."""
+        held = masks_of(self._model)
+        return {
+            name: torch.where(held[name].to(value.device), params[name].detach(), value.to(params[name].dtype))
+            for name, value in self._values.items()
+        }
+
     def alive(self, scores: Scores) -> Masks:
-        """All units, True where alive."""
-        masks = self._alive(scores) if self.masks is None else self.masks
+        """All units, True where they may stay."""
+        masks = self._alive(scores) if self.masks is None or self._revives else self.masks
         return Masks(dict(masks.items()), layout=scores.layout, fingerprint=scores.fingerprint)
 
     def most(self, alive: Masks) -> dict[str, int]:
@@ -96,11 +127,19 @@ class Masking:
 
     def _hold(self, masks: Masks) -> None:
         """Apply masks, besides those that the model came with: a block that stays may hold weights that are cut."""
-        params = dict(self._model.named_parameters())
-        fresh = {name: keep.expand(params[name].shape) for name, keep in expand(params, masks).items()}
-        both = {n: keep & self._already[n].to(keep.device) if n in self._already else keep for n, keep in fresh.items()}
-        apply(self._model, {**self._already, **both})
+        if self._revives:
+            self._put_back(dict(self._model.named_parameters()), masks)
+        hold_(self._model, masks, besides=self._already)
         self.masks = masks
+
+    @torch.no_grad()
+    def _put_back(self, params: Mapping[str, nn.Parameter], masks: Masks) -> None:
+        """Everything at its value before any cut, and remembered: what stays cut is zeroed after this."""
+        whole = self._whole(params)
+        apply(self._model, self._already)
+        for name, value in whole.items():
+            params[name].copy_(value)
+        self._values = {name: params[name].detach().clone() for name in masks}
 
 
 def _check_after_a_step(model: nn.Module, optimizer: Optimizer) -> None:

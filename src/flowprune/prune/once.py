@@ -6,22 +6,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
+import torch
 from torch import nn
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid, renamed
 from flowprune.masks import Masks, Scores, Weights
-from flowprune.measures import Granularity, Measure, require_granularity, require_measure
+from flowprune.measures import Granularity, Measure, require_granularity
 from flowprune.objectives.batch import inputs_of
 from flowprune.prune.budget import Budget
 from flowprune.prune.checks import check_budget, probe_of
+from flowprune.prune.method import Method
+from flowprune.prune.options import PruneOptions
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.records import Round
 from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity, targets_of
-from flowprune.prune.timing import PruneOptions, Timing
-from flowprune.schedules import Schedule, one_shot, require_schedule
+from flowprune.prune.timing import Timing
+from flowprune.schedules import Schedule
 from flowprune.signals.batches import require_batches
+from flowprune.signals.precision import in_precision
 from flowprune.structure import CostReport
 from flowprune.structure.example import Example
 from flowprune.structure.twin import copied
@@ -39,6 +43,7 @@ class PruneResult:
         cost: Parameters, non-zeros, multiply-adds, bytes, memory and latency before and after.
         cuts: The numbers of each round.
         measure: The name of the measure.
+        recipe: The name of the recipe; empty where there was none.
         options: The options it was given.
         budget: The budget as it was solved, with the achieved amount and the miss; None where a sparsity was asked.
     """
@@ -50,6 +55,7 @@ class PruneResult:
     cost: CostReport
     cuts: tuple[Round, ...]
     measure: str = ""
+    recipe: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     budget: Solution | None = None
 
@@ -57,14 +63,14 @@ class PruneResult:
 def prune(
     model: nn.Module,
     *,
-    measure: str | Measure,
+    measure: str | Measure | None = None,
     sparsity: float | None = None,
     budget: Budget | None = None,
     granularity: Granularity | None = None,
     objective: Any = None,
     batches: Iterable[Any] = (),
     schedule: Schedule | None = None,
-    **rule: Unpack[PruneOptions],
+    **options: Unpack[PruneOptions],
 ) -> PruneResult:
     """Prune a copy of a model to a sparsity or a budget; the model itself is left as it was.
 
@@ -73,19 +79,32 @@ def prune(
 
     Args:
         model: Any module.
-        measure: A name in ``MEASURES``, or a measure.
+        measure: A name in ``MEASURES``, or a measure. Either this or ``recipe``.
         sparsity: Fraction of the units removed, in [0, 1); exactly round(sparsity * n) of the n units go. Either this
             or ``budget``. Neither where the schedule has a sparsity, an N:M pattern has its own, or the scope names
             that of every layer.
         budget: What is to be left, e.g. ``fp.Budget(parameters=0.5)``: met as nearly as removing whole units can.
         granularity: ``fp.Weights()`` (the default), ``fp.NM(2, 4)``, ``fp.Blocks(4, 1)``,
             ``fp.Channels(example_inputs=x)``, or ``fp.Depth(example_inputs=x)`` for whole residual blocks.
-        objective: As for ``fp.gather``; not needed where the measure needs no signal.
+        objective: As for ``fp.gather``; not needed where the measure needs no signal, or has an objective of its own.
         batches: Re-iterable where there are several rounds.
         schedule: How the sparsity is reached; one round by default.
-        rule: scope, floor, protect, mode, options; see :class:`~flowprune.prune.rule.Rule`. And ``batch_sizes`` and
-            ``channels_last`` of the passes that are timed, as for :func:`flowprune.cost_report`; by default one size,
-            that of the example inputs, at most 4, or that of a latency budget.
+        options: scope, floor, protect, mode, options and more of how units are chosen: see
+            :class:`~flowprune.prune.rule.Rule`.
+
+            ``recipe``: a name in ``fp.RECIPES``, a published method: its measure, objective, rounds and mode, each of
+            which takes another value where it is given here.
+
+            Ablations, to ask what of a method matters: ``ablations``, of ``"invert"`` (cut what would be kept),
+            ``"shuffle"`` (permute masks within each layer, which makes them random at the same densities) and
+            ``"reinitialize"`` (draw what is left anew); ``score_on="fresh_draw"`` scores other weights than those that
+            are pruned; ``seed`` is of all draws, and ``build`` makes a network of a seed, where modules cannot draw
+            their own weights.
+
+            ``rescale``: ``"layer"`` or ``"unit"``, and ``sigma_w``: see :func:`flowprune.rescale`.
+
+            ``batch_sizes`` and ``channels_last`` of the passes that are timed, as for :func:`flowprune.cost_report`; by
+            default one size, that of the example inputs, at most 4, or that of a latency budget.
 
     Raises:
         ValueError: a sparsity outside [0, 1) or not the one of an N:M pattern, none at all, one beside a budget, an
@@ -104,28 +123,28 @@ def prune(
     """
     require_model("prune", model)
     granularity = Weights() if granularity is None else require_granularity("prune", granularity)
-    chosen = require_measure("prune", measure)
     require_batches("prune", batches)
-    asked = one_shot() if schedule is None else require_schedule("prune", schedule)
-    names = _names(asked, sparsity)
+    rule: dict[str, Any] = dict(options)
+    sizes, channels_last = rule.pop("batch_sizes", None), rule.pop("channels_last", False)
+    method = Method.of(model, measure, objective=objective, schedule=schedule, sparsity=sparsity, options=rule)
+    chosen, rule = method.measure, dict(method.rule)
+    names = _names(method.schedule, sparsity)
     with renamed(names):
-        plan = _planned(asked, sparsity, budget, granularity=granularity, scope=rule.get("scope"))
-    if chosen.needs and objective is None:
+        plan = _planned(method.schedule, method.sparsity, budget, granularity=granularity, scope=rule.get("scope"))
+    if chosen.needs and method.objective is None:
         raise invalid("prune(objective=)", f"given, because {chosen.name!r} needs {chosen.needs}", None)
     kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
     with renamed(names):
         example = _example(granularity, kept)
-    timing = Timing(
-        granularity, example, budget, rule.pop("batch_sizes", None), channels_last=rule.pop("channels_last", False)
-    )
-    copy = copied(model, "prune")
+    timing = Timing(granularity, example, budget, sizes, channels_last=channels_last)
+    scored = _scored(model, method, removes=granularity.removes)
     with renamed(names):
         pruner = Pruner(
-            copy,
+            scored,
             None,
             measure=chosen,
             granularity=granularity,
-            objective=objective,
+            objective=method.objective,
             schedule=plan,
             budget=budget,
             **rule,
@@ -134,6 +153,9 @@ def prune(
     masks = pruner.masks
     if masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
+    copy = scored
+    if not method.afterwards.nothing or _types(scored) != _types(model):
+        copy, masks = method.afterwards.carried_out(model, masks)
     cost = timing.report(model, copy)
     checks = (*(check for cut in cuts for check in cut.checks), *check_budget(pruner.solution, cost.after))
     return PruneResult(
@@ -144,9 +166,25 @@ def prune(
         cost=cost,
         cuts=cuts,
         measure=chosen.name,
+        recipe="" if method.recipe is None else method.recipe.name,
         options=dict(rule.get("options", {})),
         budget=None if pruner.solution is None else replace(pruner.solution, masks=masks),
     )
+
+
+def _scored(model: nn.Module, method: Method, *, removes: bool) -> nn.Module:
+    """The copy that is scored and cut: of another draw of weights, or in another type, where that is asked for.
+
+    A model that shrinks stays in its own type, as its example inputs are; ``gather`` then casts it in each round.
+    """
+    copy = copied(model, "prune")
+    if method.afterwards.fresh_draw:
+        method.afterwards.redraw_(copy, "fresh_draw")
+    return in_precision(copy, method.objective) if method.measure.needs and not removes else copy
+
+
+def _types(model: nn.Module) -> list[torch.dtype]:
+    return [tensor.dtype for tensor in model.state_dict().values()]
 
 
 def _cut(pruner: Pruner, batches: Iterable[Any]) -> tuple[tuple[Round, ...], Scores]:

@@ -13,8 +13,10 @@ from torch.optim import Optimizer
 from flowprune.core.arguments import call, require_model, require_optimizer
 from flowprune.core.errors import invalid
 from flowprune.core.optimizer_state import assert_live, held_names
+from flowprune.core.seeds import derive
 from flowprune.masks import Masks, Pool, Scores
-from flowprune.measures import Granularity, Measure, require_granularity, require_measure, score
+from flowprune.masks.ablations import invert as inverted
+from flowprune.measures import Granularity, Measure, own_objective, require_granularity, require_measure, score
 from flowprune.objectives.batch import inputs_of
 from flowprune.prune.aim import BudgetAim, SparsityAim
 from flowprune.prune.budget import Budget
@@ -97,9 +99,10 @@ class Pruner:
             )
         self.model, self.optimizer = model, optimizer
         self.measure = require_measure("Pruner", measure)
-        if self.measure.needs and objective is None:
+        self.objective = own_objective(self.measure) if objective is None else objective
+        if self.measure.needs and self.objective is None:
             raise invalid("Pruner(objective=)", f"given, because {self.measure.name!r} needs signals", objective)
-        self.granularity, self.objective = require_granularity("Pruner", granularity), objective
+        self.granularity = require_granularity("Pruner", granularity)
         self.rule = call("Pruner(...)", Rule, rule)
         self._rounds = require_schedule("Pruner", schedule).rounds
         if budget is None:
@@ -113,7 +116,12 @@ class Pruner:
         if not granularity.removes and self.rule.reference_compat:
             todo = "The published code has no pruning of single weights."
             raise invalid("Pruner(reference_compat=)", f"False with a granularity of {granularity.name}", True, todo)
-        self._way = Shrinking(model, self.rule) if granularity.removes else Masking(model, self.rule)
+        revives = self.rule.revives(self.measure)
+        if revives and granularity.removes:
+            todo = "Use a granularity of weights, or a measure whose cuts stay, such as iter_snip."
+            raise invalid("Pruner(measure=)", f"one whose cuts stay with {granularity.name}", self.measure.name, todo)
+        way = Shrinking(model, self.rule) if granularity.removes else Masking(model, self.rule, revives=revives)
+        self._way = way
         # An event tells what shrinks from what is masked.
         units = granularity.name if granularity.removes else "weights"
         self._waits = None if when is None else Waiting(model, when, sparsity=self.targets[-1], granularity=units)
@@ -292,7 +300,11 @@ class Pruner:
     def _gather(self, batches: Iterable[Any], needs: Sequence[str]) -> Signals:
         """The signals, with example inputs for the probe also where no batch had to be run."""
         if needs:
-            return gather(self.model, self.objective, batches, needs=needs, mode=self.rule.mode)
+            seed = None if self.rule.seed is None else derive(self.rule.seed, "round", self._round)
+            mode = self.rule.mode
+            return self._way.gathered(
+                lambda: gather(self.model, self.objective, batches, needs=needs, mode=mode, seed=seed)
+            )
         example = getattr(self.granularity, "example_inputs", None)
         if example is None:
             first = next(iter(batches), None)
@@ -303,9 +315,10 @@ class Pruner:
         if not self._feasible and not self._round:
             self._require_feasible(units_of(self.granularity, signals))
         rule = self.rule
-        return score(
+        scores = score(
             self.measure, signals, self.granularity, normalise=rule.normalise, members=rule.members, **rule.options
         )
+        return inverted(scores) if rule.invert else scores
 
     def _cut(self, signals: Signals, scores: Scores) -> Cut:
         example = getattr(self.granularity, "example_inputs", None)

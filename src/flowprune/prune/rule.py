@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 from flowprune.core.errors import invalid, unknown
 from flowprune.core.units import MEMBERS, Members
 from flowprune.masks import Scope, check_scope
+from flowprune.measures import Measure
 from flowprune.measures.normalise import NORMALISERS
 from flowprune.signals import Mode
 
@@ -29,6 +30,9 @@ class RuleOptions(TypedDict, total=False):
     normalise: str
     members: Members
     reference_compat: bool
+    allow_revival: bool | None
+    invert: bool
+    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,11 @@ class Rule:
         reference_compat: Choose channels as the founding paper's published code does, its mistakes included (see
             :mod:`flowprune.prune.published`); for comparison with numbers made by it. It has its own floor, so that
             another ``floor`` is refused.
+        allow_revival: Whether weights that a round cut may come back in the next, scored by the values they had; None:
+            as the measure says (``force`` alone does).
+        invert: Cut what the measure would keep: the ablation that asks whether a score knows anything.
+        seed: Of the random numbers that the model or the objective draw while signals are gathered, and others in each
+            round; None: from the global generator as it stands.
 
     Example:
         >>> Rule().floor_for("channels"), Rule().floor_for("weights"), Rule(floor=None).floor_for("channels")
@@ -70,6 +79,9 @@ class Rule:
     normalise: str = "none"
     members: Members = "producers"
     reference_compat: bool = False
+    allow_revival: bool | None = None
+    invert: bool = False
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         check_scope("Pruner", self.scope)
@@ -85,6 +97,10 @@ class Rule:
             raise invalid("Pruner(protect=, observe=)", "sequences of strings", (self.protect, self.observe))
         if self.floor not in (None, "auto") and not (isinstance(self.floor, int | float) and 0.0 <= self.floor < 1.0):
             raise invalid("Pruner(floor=)", "in [0, 1), None or 'auto'", self.floor)
+
+    def revives(self, measure: Measure) -> bool:
+        """Whether units that were cut may come back with this measure."""
+        return measure.revives if self.allow_revival is None else self.allow_revival
 
     def floor_for(self, granularity: str) -> float | None:
         """The floor for a granularity."""

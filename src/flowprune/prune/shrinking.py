@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from flowprune.prune.ledger import Ledger
 from flowprune.prune.published import lowest_as_published
 from flowprune.prune.rule import Rule
 from flowprune.prune.shares import most_gone
+from flowprune.signals import Signals
 from flowprune.structure import CutPlan, rehearse
 
 
@@ -38,6 +39,10 @@ class Shrinking:
     def resume(self, masks: Masks) -> None:
         """Go on where these masks of the original model were reached; the model was cut to them already."""
         self._ledger = Ledger.reopen(masks)
+
+    def gathered(self, gather: Callable[[], Signals]) -> Signals:
+        """Signals of the network that is left."""
+        return gather()
 
     def alive(self, scores: Scores) -> Masks:
         """The original units, True where alive."""

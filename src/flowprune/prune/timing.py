@@ -10,17 +10,9 @@ from torch import nn
 from flowprune.core.granularities import units_in_words
 from flowprune.measures import Granularity
 from flowprune.prune.budget import Budget
-from flowprune.prune.rule import RuleOptions
 from flowprune.structure import CostReport, cost_report
 from flowprune.structure.cost import batch_size
 from flowprune.structure.example import Example
-
-
-class PruneOptions(RuleOptions, total=False):
-    """The keywords of :class:`~flowprune.prune.rule.Rule`, and those of the measurement at the end."""
-
-    batch_sizes: Sequence[int]
-    channels_last: bool
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,16 @@ from flowprune.signals.signals import Mode
 Restore = Callable[[], None]
 
 
+def reseed(model: nn.Module, seed: int) -> None:
+    """As ``torch.manual_seed``, but for the CPU and the model's own devices alone: only these are put back."""
+    torch.default_generator.manual_seed(seed)
+    for device in {p.device for p in model.parameters() if p.device.type == "cuda"}:
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
 def random_state(model: nn.Module) -> Restore:
     """Remember the global random state (torch, the model's CUDA devices, Python, numpy); call to put it back.
 
@@ -70,15 +80,20 @@ def _replace(module: nn.Module, buffers: Mapping[str, Tensor | None]) -> None:
 
 
 @contextmanager
-def as_found(model: nn.Module, mode: Mode) -> Generator[Restore]:
+def as_found(model: nn.Module, mode: Mode, *, seed: int | None = None) -> Generator[Restore]:
     """Within the block the model is in ``mode`` and gradients are recorded; after it all is as before.
 
     The modes of modules are set one by one and not through ``model.train()``, which some models (merged
     adapters) use to change their weights. A model found in train mode is run with its modules' modes as they
     are, so normalisations that its owner froze stay frozen.
 
+    Args:
+        model: Any module.
+        mode: What it runs in.
+        seed: What random numbers start from in the block; None: where they stand.
+
     Yields:
-        A function that sets buffers and random state to where they stood on entry.
+        A function that sets buffers and random state to where they stood on entry, or to the seed.
 
     Example:
         >>> model = nn.Dropout()
@@ -94,13 +109,15 @@ def as_found(model: nn.Module, mode: Mode) -> Generator[Restore]:
     def rewind() -> None:
         buffers.lend()
         randomness()
+        if seed is not None:
+            reseed(model, seed)
 
     try:
         if mode == "eval" or not model.training:
             for module, _ in modes:
                 module.training = mode == "train"
         with torch.inference_mode(False), torch.enable_grad():
-            buffers.lend()
+            rewind()
             yield rewind
     finally:
         for module, training in modes:

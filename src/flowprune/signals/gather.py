@@ -15,6 +15,7 @@ from flowprune.core.held import masks_on
 from flowprune.core.tensors import require_finite
 from flowprune.signals.as_found import as_found
 from flowprune.signals.gradient import Loss
+from flowprune.signals.precision import in_precision
 from flowprune.signals.signals import NAMED, NEEDS, Mode, Signals
 from flowprune.signals.sweep import Request, sweep
 
@@ -27,6 +28,7 @@ def gather(
     *,
     mode: Mode = "eval",
     micro_batch: int = 64,
+    seed: int | None = None,
 ) -> Signals:
     r"""Parameters of a model, and the derivatives of its loss that are asked for, over all batches together.
 
@@ -39,6 +41,7 @@ def gather(
     - ``"fisher"``: E[g_i^2] from true per-example gradients;
     - ``"minibatch_fisher"``: E[g_B^2] over the batches as given. Not the Fisher diagonal: it falls with the
       batch size;
+    - ``"absolute_gradient"``: E|g_B| over the batches as given;
     - ``"activations"``: mean and mean square of each module's output, per channel.
 
     ``needs=()`` runs nothing and gives the parameters alone.
@@ -51,6 +54,9 @@ def gather(
     **Of a masked model, derivatives are those of the network that trains.** What ``fp.apply`` holds at zero is no
     variable of it: its entries of g, of H g (where they are no part of the direction g either) and of the Fisher
     diagonal are zero. ``fp.release`` makes them variables again.
+
+    **An objective may have a precision of its own**, as the one of SynFlow has: then a copy of the model in that type
+    is run, and all signals are of it.
 
     The model is left as found, also after an exception: parameters, ``.grad``, buffers, modes, hooks and the
     global random state.
@@ -65,6 +71,8 @@ def gather(
         mode: ``"eval"``, or ``"train"`` for batch statistics and dropout.
         micro_batch: Most examples at a time where memory would grow with them (H g, Fisher). Used in eval
             mode and with objectives that know the loss of each example; others see whole batches.
+        seed: Of the random numbers that the model (dropout in train mode) and the objective draw; by default they
+            come from the global generator as it stands.
 
     Returns:
         Parameters and derivatives, detached copies. Those of parameters that the loss does not use are zero.
@@ -92,7 +100,8 @@ def gather(
     if asked and not callable(objective):
         todo = "Pass for instance flowprune.objectives.cross_entropy()."
         raise invalid("gather(objective=)", "a callable (forward, batch) -> scalar mean loss", objective, todo)
-    params = dict(model.named_parameters())
+    run = in_precision(model, objective) if asked else model
+    params = dict(run.named_parameters())
     trainable = {name: parameter for name, parameter in params.items() if parameter.requires_grad}
     if asked and not trainable:
         todo = "Call requires_grad_() on what may be pruned, or ask for needs=()."
@@ -104,11 +113,12 @@ def gather(
         prunable=frozenset(name for name, parameter in params.items() if parameter.ndim >= 2),
         fingerprint=fingerprint(params),
         model=model,
+        objective=getattr(objective, "name", None) if asked else None,
     )
     if not asked:
         return signals
-    with as_found(model, mode) as rewind:
-        request = Request(model, objective, trainable, asked, mode, micro_batch, masks=signals.masks)
+    with as_found(run, mode, seed=seed) as rewind:
+        request = Request(run, objective, trainable, asked, mode, micro_batch, masks=signals.masks)
         fields = sweep(request, batches, rewind)
     for name in NAMED:
         require_finite(f"gather(): {name}", fields.get(name) or {})

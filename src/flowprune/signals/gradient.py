@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +24,13 @@ class FirstPass:
 
     Attributes:
         gradient: Sample-weighted mean of the batches' gradients: that of the mean loss over all examples.
-        squares: Sample-weighted mean of the squares of the batches' gradients, if asked for.
+        moments: Sample-weighted means of other functions of the batches' gradients, by the signal's name.
         losses: Mean loss of each batch.
         sizes: Examples in each batch.
     """
 
     gradient: dict[str, Tensor]
-    squares: dict[str, Tensor] | None
+    moments: dict[str, dict[str, Tensor]]
     losses: list[float]
     sizes: list[int]
 
@@ -37,6 +38,17 @@ class FirstPass:
     def loss(self) -> float:
         """The mean over all examples."""
         return over_examples(self.losses, self.sizes)
+
+
+def _squared(gradient: tuple[Tensor, ...]) -> Sequence[Tensor]:
+    return torch._foreach_mul(gradient, gradient)
+
+
+MOMENTS: Final[Mapping[str, Callable[[tuple[Tensor, ...]], Sequence[Tensor]]]] = {
+    "minibatch_fisher": _squared,
+    "absolute_gradient": torch._foreach_abs,
+}
+"""Signals that are means of a function of a batch's gradient."""
 
 
 def over_examples(losses: Iterable[float], sizes: list[int]) -> float:
@@ -75,27 +87,33 @@ def gradient_of(loss: Tensor, parameters: list[nn.Parameter], *, create_graph: b
 
 
 def first_pass(
-    model: nn.Module, objective: Loss, batches: Iterable[Counted], params: Mapping[str, nn.Parameter], *, squares: bool
+    model: nn.Module,
+    objective: Loss,
+    batches: Iterable[Counted],
+    params: Mapping[str, nn.Parameter],
+    *,
+    needs: Collection[str] = (),
 ) -> FirstPass:
-    """Sweep once over the batches as they come: gradient, loss and, if asked for, squares.
+    """Sweep once over the batches as they come: gradient, loss and those of :data:`MOMENTS` that are needed.
 
     Raises:
         ValueError: a loss is not a scalar, not finite, or independent of the parameters.
     """
-    mean, second, parameters = Mean(), Mean(), list(params.values())
+    mean, parameters = Mean(), list(params.values())
+    moments = {name: Mean() for name in MOMENTS if name in needs}
     losses: list[Tensor] = []
     sizes: list[int] = []
     for counted in batches:
         loss = loss_of(objective, model, counted.batch)
         gradient = gradient_of(loss, parameters)
         mean.add(gradient, counted.size)
-        if squares:
-            second.add(torch._foreach_mul(gradient, gradient), counted.size)
+        for name, moment in moments.items():
+            moment.add(MOMENTS[name](gradient), counted.size)
         losses.append(loss.detach())
         sizes.append(counted.size)
     named = dict(zip(params, mean.result(), strict=True))
-    squared = dict(zip(params, second.result(), strict=True)) if squares else None
-    return FirstPass(named, squared, finite_losses(losses), sizes)
+    found = {name: dict(zip(params, moment.result(), strict=True)) for name, moment in moments.items()}
+    return FirstPass(named, found, finite_losses(losses), sizes)
 
 
 def finite_losses(losses: list[Tensor]) -> list[float]:
@@ -106,7 +124,7 @@ def finite_losses(losses: list[Tensor]) -> list[float]:
     """
     values = [float(loss) for loss in losses]
     for index, value in enumerate(values):
-        if not torch.isfinite(torch.tensor(value)):
+        if not math.isfinite(value):
             todo = "Look at the inputs of that batch, at the model's weights and at the learning rate."
             raise invalid("objective(forward, batch)", "finite", f"{value} in batch {index}", todo)
     return values

@@ -12,9 +12,9 @@ from flowprune.core.errors import invalid
 from flowprune.signals.moments import Moments
 
 Mode = Literal["eval", "train"]
-NEEDS = ("gradient", "hessian_gradient", "fisher", "minibatch_fisher", "activations")
+NEEDS = ("gradient", "hessian_gradient", "fisher", "minibatch_fisher", "absolute_gradient", "activations")
 """What :func:`flowprune.signals.gather` can be asked for; each is the name of a field of :class:`Signals`."""
-NAMED = ("gradient", "hessian_gradient", "curvature", "fisher", "minibatch_fisher")
+NAMED = ("gradient", "hessian_gradient", "curvature", "fisher", "minibatch_fisher", "absolute_gradient")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,7 @@ class Signals:
         fisher: E[g_i^2] over examples i, the diagonal of the empirical Fisher matrix (true labels).
         minibatch_fisher: E[g_B^2] over minibatches B with g_B a minibatch-mean gradient; another quantity,
             smaller by about the batch size, kept because published scores use it.
+        absolute_gradient: E|g_B| over batches B, signs of which do not cancel.
         activations: Moments of each module's output, by module name.
         loss: Mean loss over all gathered examples.
         samples: How many examples that was.
@@ -43,6 +44,7 @@ class Signals:
         fingerprint: Of the model's parameter names and shapes.
         model: The model, for tracing; it is not copied.
         example_inputs: At most two examples of the first batch's inputs, for tracing.
+        objective: The name of what the derivatives are of, where it has one.
 
     Shapes: ``gradient[name]`` and its like have the shape of ``params[name]``.
     Units: g in loss per weight, H g in loss^2 per weight^3, both for a loss in nats under cross-entropy.
@@ -63,6 +65,7 @@ class Signals:
     curvature: dict[str, Tensor] | None = None
     fisher: dict[str, Tensor] | None = None
     minibatch_fisher: dict[str, Tensor] | None = None
+    absolute_gradient: dict[str, Tensor] | None = None
     activations: dict[str, Moments] | None = None
     loss: float | None = None
     samples: int | None = None
@@ -72,6 +75,7 @@ class Signals:
     fingerprint: str | None = None
     model: nn.Module | None = field(default=None, repr=False)
     example_inputs: Any = field(default=None, repr=False)
+    objective: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", _detached("params", self.params))

@@ -17,7 +17,7 @@ from flowprune.signals.activations import recorded
 from flowprune.signals.as_found import Restore
 from flowprune.signals.batches import Counted, mapped, part, read
 from flowprune.signals.fisher import fisher_pass
-from flowprune.signals.gradient import FirstPass, Loss, finite_losses, first_pass, loss_of, over_examples
+from flowprune.signals.gradient import MOMENTS, FirstPass, Loss, finite_losses, first_pass, loss_of, over_examples
 from flowprune.signals.hessian import second_pass, twice_differentiable
 from flowprune.signals.signals import Mode
 
@@ -25,7 +25,7 @@ Fields = dict[str, Any]
 """Fields of :class:`flowprune.signals.Signals` by name."""
 CPU_PART = 32
 """On a CPU larger parts cost more per example (8 % at 64 in ResNet-56): their temporaries outgrow the caches."""
-FIRST_SWEEP = frozenset({"gradient", "hessian_gradient", "minibatch_fisher", "activations"})
+FIRST_SWEEP = frozenset({"gradient", "hessian_gradient", "activations", *MOMENTS})
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +98,14 @@ def _first(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fie
     """The sweep that every signal but the Fisher diagonal begins with, and the second that H g takes."""
     if request.needs & FIRST_SWEEP == frozenset({"activations"}):
         return _forward_only(request, batches)
-    squares = "minibatch_fisher" in request.needs
     with recorded(request.model, active="activations" in request.needs) as moments:
-        first = first_pass(request.model, request.objective, batches, request.params, squares=squares)
+        first = first_pass(request.model, request.objective, batches, request.params, needs=request.needs)
     first = replace(
         first,
         gradient=request.live(first.gradient),
-        squares=None if first.squares is None else request.live(first.squares),
+        moments={name: request.live(moment) for name, moment in first.moments.items()},
     )
-    fields: Fields = {"gradient": first.gradient, "minibatch_fisher": first.squares}
+    fields: Fields = {"gradient": first.gradient, **first.moments}
     fields |= {"activations": moments(), "loss": first.loss, "samples": sum(first.sizes)}
     if "hessian_gradient" in request.needs:
         rewind()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-import numpy as np
-import torch
 from torch import nn
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from flowprune.core.errors import PruningError
-from flowprune.signals.as_found import random_state
+from flowprune.signals.as_found import random_state, reseed
 
 LIBRARIES = ("torch", "transformers")
 """Packages whose modules and hooks are the model's own."""
@@ -118,17 +115,7 @@ def random_state_kept(model: nn.Module, seed: int | None = None) -> Generator[No
     restore = random_state(model)
     try:
         if seed is not None:
-            _seed(model, seed)
+            reseed(model, seed)
         yield
     finally:
         restore()
-
-
-def _seed(model: nn.Module, seed: int) -> None:
-    """As ``torch.manual_seed``, but for the CPU and the model's own devices alone: only these are put back."""
-    torch.default_generator.manual_seed(seed)
-    for device in {p.device for p in model.parameters() if p.device.type == "cuda"}:
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)

@@ -1,0 +1,98 @@
+"""What is done once the masks are known: to them, and to the weights that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from flowprune.core.errors import invalid, unknown
+from flowprune.core.seeds import derive
+from flowprune.masks import Masks, expand, masks_of, rescale
+from flowprune.masks.ablations import shuffle
+from flowprune.models.reinitialize import reinitialize_
+from flowprune.prune.carry_out import carry_out_, hold_
+from flowprune.prune.options import SCORE_ON
+from flowprune.structure.twin import copied
+
+Build = Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True, eq=False)
+class Afterwards:
+    """Ablations and the rescaling trick.
+
+    Attributes:
+        shuffle: Whether masks are permuted within each layer.
+        reinitialize: Whether what stays is drawn anew.
+        fresh_draw: Whether the network that is scored has weights of another draw than the one that is pruned.
+        rescale: How kept weights are rescaled; None where they are not.
+        sigma_w: To which variance.
+        build: Makes a network of a seed, where weights are drawn; None: its modules' own initialisation.
+        seed: Of the draws.
+    """
+
+    shuffle: bool = False
+    reinitialize: bool = False
+    fresh_draw: bool = False
+    rescale: Literal["layer", "unit"] | None = None
+    sigma_w: float | None = None
+    build: Build | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        ablations: Collection[str],
+        *,
+        seed: int,
+        score_on: str = "own_weights",
+        rescale: Literal["layer", "unit"] | None = None,
+        sigma_w: float | None = None,
+        build: Build | None = None,
+    ) -> Afterwards:
+        """From the keywords of ``prune``.
+
+        Raises:
+            UnknownNameError: an unknown ``score_on``.
+            ValueError: a sigma_w without rescaling, or a build that nothing draws with.
+        """
+        if score_on not in SCORE_ON:
+            raise unknown("prune(score_on=)", score_on, SCORE_ON)
+        if sigma_w is not None and rescale is None:
+            raise invalid("prune(sigma_w=)", "None where nothing is rescaled", sigma_w, "Pass rescale='layer' with it.")
+        fresh = score_on == "fresh_draw"
+        if build is not None and not (fresh or "reinitialize" in ablations):
+            todo = "Ask for ablations=('reinitialize',) or score_on='fresh_draw'."
+            raise invalid("prune(build=)", "None where no weights are drawn", build, todo)
+        return cls("shuffle" in ablations, "reinitialize" in ablations, fresh, rescale, sigma_w, build, seed)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the network that was scored is, with its masks, the result."""
+        return not (self.shuffle or self.reinitialize or self.fresh_draw or self.rescale)
+
+    def redraw_(self, model: nn.Module, purpose: str) -> None:
+        """Draw the weights of a model anew, in place."""
+        reinitialize_(model, seed=derive(self.seed, purpose), build=self.build)
+
+    def carried_out(self, model: nn.Module, masks: Masks) -> tuple[nn.Module, Masks]:
+        """A pruned copy of a model, and the masks it has."""
+        copy = copied(model, "prune")
+        if self.shuffle:
+            held = masks_of(copy)
+            alive = {name: held[name] for name in masks if name in held and held[name].shape == masks[name].shape}
+            masks = shuffle(masks, seed=derive(self.seed, "shuffle"), alive=alive)
+        if self.reinitialize:
+            self.redraw_(copy, "reinitialize")
+        if self.rescale is not None:
+            params = dict(copy.named_parameters())
+            full = {name: keep.expand(params[name].shape) for name, keep in expand(params, masks).items()}
+            rescale(copy, full, sigma_w=self.sigma_w, per=self.rescale)
+        if any(group.removable for group in masks.layout.values()):
+            carry_out_(copy, masks)
+        else:
+            hold_(copy, masks, besides=masks_of(copy))
+        return copy, masks

@@ -1,0 +1,146 @@
+"""What a call of ``prune`` asks for, once a recipe and what is given beside it are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from flowprune.core.errors import invalid, unknown
+from flowprune.masks.density_names import DENSITIES
+from flowprune.measures import Measure, own_objective, require_measure
+from flowprune.models.residual import is_stable
+from flowprune.prune.afterwards import Afterwards
+from flowprune.prune.options import ABLATIONS
+from flowprune.prune.recipe import Recipe
+from flowprune.prune.recipes.index import RECIPES
+from flowprune.schedules import Schedule, build, one_shot, require_schedule
+
+AFTER = ("ablations", "score_on", "build", "rescale", "sigma_w")
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A measure, what it is taken of, in which rounds, and what is done with the masks.
+
+    Attributes:
+        measure: The measure.
+        objective: What is differentiated; None where nothing is.
+        schedule: Without a sparsity of its own, or with it.
+        rule: Keywords of :class:`~flowprune.prune.rule.Rule`.
+        sparsity: What is asked for of all layers together; None where densities of layers took its place.
+        afterwards: What is done to the masks and the weights that stay.
+        recipe: Where it comes from; None where it was put together by hand.
+    """
+
+    measure: Measure
+    objective: Any
+    schedule: Schedule
+    rule: Mapping[str, Any]
+    sparsity: float | None
+    afterwards: Afterwards
+    recipe: Recipe | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        measure: str | Measure | None,
+        *,
+        objective: Any,
+        schedule: Schedule | None,
+        sparsity: float | None,
+        options: Mapping[str, Any],
+    ) -> Method:
+        """What is asked for; given arguments take the place of a recipe's.
+
+        Raises:
+            ValueError: neither a measure nor a recipe, or an argument that the recipe does not use.
+            UnknownNameError: an unknown recipe, measure, ablation or ``score_on``.
+        """
+        given = dict(options)
+        recipe = _recipe(given.pop("recipe", None))
+        asked = recipe.measure if measure is None and recipe is not None else measure
+        if asked is None:
+            todo = "E.g. measure='magnitude', or recipe='synflow'."
+            raise invalid("prune(measure=)", "given, or recipe=", None, todo)
+        chosen = require_measure("prune", asked)
+        after = {name: given.pop(name) for name in AFTER if name in given}
+        if recipe is not None:
+            _require_fit(recipe, model, objective)
+            after.setdefault("rescale", recipe.rescale)
+            given = {**_rule_of(recipe, chosen, model, sparsity), **given}
+        ablations = _ablations(after.pop("ablations", ()))
+        if "invert" in ablations:
+            given["invert"] = True
+        return cls(
+            chosen,
+            _objective(chosen, recipe, objective),
+            _schedule(recipe, schedule),
+            given,
+            None if recipe is not None and recipe.densities is not None else sparsity,
+            Afterwards.of(ablations, seed=given.get("seed") or 0, **after),
+            recipe,
+        )
+
+
+def _recipe(asked: object) -> Recipe | None:
+    if asked is None or isinstance(asked, Recipe):
+        return asked
+    if not isinstance(asked, str):
+        raise invalid("prune(recipe=)", "a name in fp.RECIPES, or a Recipe", asked)
+    return RECIPES[asked]
+
+
+def _require_fit(recipe: Recipe, model: nn.Module, objective: object) -> None:
+    """Nothing is given that the recipe does not use, and the model is one that it is for."""
+    if recipe.objective is None and objective is not None:
+        todo = "Leave it out: no gradient is taken. Batches may be given; their shapes serve to count costs."
+        raise invalid(f"prune(recipe={recipe.name!r}, objective=)", "None", objective, todo)
+    if recipe.stable and not is_stable(model):
+        todo = "Build it with stable=True. Of a network of your own that scales its branches, use recipe='snip'."
+        raise invalid(f"prune(recipe={recipe.name!r}, model=)", "a Stable ResNet", type(model).__name__, todo)
+
+
+def _rule_of(recipe: Recipe, measure: Measure, model: nn.Module, sparsity: float | None) -> dict[str, Any]:
+    """The keywords that a recipe sets, those that depend on the sparsity among them."""
+    rule = dict(recipe.rule)
+    if not measure.needs:
+        rule.pop("mode", None)
+    if recipe.densities is not None:
+        if sparsity is None:
+            raise invalid(f"prune(recipe={recipe.name!r}, sparsity=)", "given: the densities depend on it", None)
+        shapes = {name: param.shape for name, param in model.named_parameters() if param.ndim >= 2}
+        total = sum(shape.numel() for shape in shapes.values())
+        rule["scope"] = DENSITIES[recipe.densities](shapes, 1 - round(sparsity * total) / total)
+    if recipe.options is not None:
+        if sparsity is None:
+            raise invalid(f"prune(recipe={recipe.name!r}, sparsity=)", "given: the measure depends on it", None)
+        rule["options"] = recipe.options(sparsity)
+    return rule
+
+
+def _objective(measure: Measure, recipe: Recipe | None, given: Any) -> Any:
+    """What is given, or the recipe's, or the one that the measure is of."""
+    if given is not None:
+        return given
+    if recipe is not None and recipe.objective is not None:
+        return recipe.objective()
+    return own_objective(measure)
+
+
+def _schedule(recipe: Recipe | None, given: Schedule | None) -> Schedule:
+    if given is not None:
+        return require_schedule("prune", given)
+    return one_shot() if recipe is None or recipe.rounds == 1 else build(recipe.schedule, rounds=recipe.rounds)
+
+
+def _ablations(asked: object) -> tuple[str, ...]:
+    if isinstance(asked, str) or not isinstance(asked, (tuple, list, set, frozenset)):
+        raise invalid("prune(ablations=)", f"a sequence of {', '.join(ABLATIONS)}", asked, "Pass ('shuffle',).")
+    for name in asked:
+        if name not in ABLATIONS:
+            raise unknown("prune(ablations=)", name, ABLATIONS)
+    return tuple(asked)

@@ -1,0 +1,42 @@
+"""A model in the floating point type that an objective asks for."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from flowprune.core.errors import PruningError, invalid
+
+
+def in_precision(model: nn.Module, objective: object) -> nn.Module:
+    """The model itself, or a copy in the type that ``objective.precision`` names where it has another one.
+
+    Raises:
+        ValueError: no such type.
+        PruningError: the model cannot be copied.
+
+    Example:
+        >>> from flowprune.objectives import mean_squared_error, synaptic_flow
+        >>> layer = nn.Linear(1, 1)
+        >>> in_precision(layer, mean_squared_error()) is layer, in_precision(layer, synaptic_flow()).weight.dtype
+        (True, torch.float64)
+    """
+    asked: str | None = getattr(objective, "precision", None)
+    if asked is None:
+        return model
+    wanted = getattr(torch, asked, None)
+    if not isinstance(wanted, torch.dtype) or not wanted.is_floating_point:
+        raise invalid("objective.precision", "the name of a floating point type of torch, such as 'float64'", asked)
+    tensors = (*model.parameters(), *model.buffers())
+    if all(tensor.dtype == wanted for tensor in tensors if tensor.is_floating_point()):
+        return model
+    try:
+        return copy.deepcopy(model).to(wanted)
+    except Exception as error:
+        raise PruningError(
+            f"gather(model=) must be a model that copy.deepcopy can copy, to be scored in {asked}; it raised "
+            f"{type(error).__name__}: {str(error).rstrip('.')}. Remove tensors with a gradient history from its "
+            "attributes."
+        ) from error
