@@ -136,11 +136,8 @@ def imp(
         ((0.8, 0.64), True)
     """
     granularity = Weights() if granularity is None else require_granularity("imp", granularity)
-    _check(model, train, fraction, granularity)
+    _check(model, train, fraction, granularity, rule.get("scope"))
     require_rounds("imp(levels=)", levels)
-    if isinstance(scope := rule.get("scope"), Mapping):
-        todo = "The fraction says how much goes."
-        raise invalid("imp(scope=)", "a word, or lists of patterns without sparsities of their own", scope, todo)
     batches = rule.get("batches", ())
     require_batches("imp", batches)
     batches = list(batches) if iter(batches) is batches else batches  # every level reads them
@@ -167,12 +164,15 @@ def imp(
     return Tickets(ticket, tuple(done))
 
 
-def _check(model: nn.Module, train: object, fraction: float, granularity: Granularity) -> None:
+def _check(model: nn.Module, train: object, fraction: float, granularity: Granularity, scope: object) -> None:
     require_model("imp", model)
     if not callable(train):
         raise invalid("imp(train=)", "a function that trains the model it is given", train)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
         raise invalid("imp(fraction=)", "in (0, 1): what is cut of what remains", fraction)
+    if isinstance(scope, Mapping):
+        todo = "The fraction says how much goes."
+        raise invalid("imp(scope=)", "a word, or lists of patterns without sparsities of their own", scope, todo)
     if granularity.removes:
         todo = "Weights that are gone cannot be rewound: pass fp.Weights() or fp.Blocks(4, 1)."
         raise invalid("imp(granularity=)", "one whose units stay in place", granularity.name, todo)
