@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from flowprune.signals import Signals
+    from flowprune.structure.paths import Visits
 
 
 class Visited(Mapping[str, "Tensor"]):
@@ -101,36 +102,36 @@ def first_visits(
     found = visit(
         path_graph(model, inputs), values, budget, masks=masks, counted=frozenset(names), seed=seed, walks=walks
     )
-    moments = {name: found.first[name][found.visited[name]] for name in names if name in found.first}
-    reached = sum(len(moment) for moment in moments.values())
+    reached = sum(int(torch.count_nonzero(found.visited[name])) for name in names if name in found.visited)
     if reached < budget:
         raise PruningError(
             f"score('phew', density=) must be a fraction of the weights that walks reach; {density:g} is {budget} of "
             f"{total}, and {found.walks} walks reached {reached}. The others lie on no path from an input to an "
             "output, or weigh next to nothing beside others: prune more (a lower density), or pass more walks."
         )
-    order = torch.cat([*moments.values()]).sort().values[:budget]
-    return _ranked(signals, names, found.first, order)
+    return _ranked(signals, names, found, budget)
 
 
-def _ranked(signals: Signals, names: list[str], first: Mapping[str, Tensor], order: Tensor) -> Visited:
-    """Contributions from the sorted moments of first visits; later ones and none at all are left out."""
+def _ranked(signals: Signals, names: list[str], found: Visits, budget: int) -> Visited:
+    """Contributions of the weights that were visited first; later ones and none at all are left out."""
     import torch
 
     from flowprune.core.tensors import has_float64
 
-    values: dict[str, Tensor] = {}
-    reached: dict[str, Tensor] = {}
-    for name in names:
-        param = signals.params[name]
-        moment = first.get(name)
-        mask = torch.zeros(param.shape, dtype=torch.bool) if moment is None else moment <= order[-1]
-        value = torch.zeros(param.shape, dtype=torch.float64)
-        if moment is not None:
-            value[mask] = 1 - torch.searchsorted(order, moment[mask]).double() / len(order)
-        values[name] = value.to(param.device) if has_float64(param.device) else value
-        reached[name] = mask.to(values[name].device)
-    return Visited(values, reached)
+    walked = [name for name in names if name in found.first]
+    order = torch.cat([found.first[name][found.visited[name]] for name in walked]).argsort()[:budget]
+    every = torch.zeros(sum(int(torch.count_nonzero(found.visited[name])) for name in walked), dtype=torch.float64)
+    every[order] = 1 - torch.arange(budget, dtype=torch.float64) / budget
+    values, start = {name: torch.zeros(signals.params[name].shape, dtype=torch.float64) for name in names}, 0
+    for name in walked:
+        count = int(torch.count_nonzero(found.visited[name]))
+        values[name][found.visited[name]] = every[start : start + count]
+        start += count
+    placed = {
+        name: value.to(signals.params[name].device) if has_float64(signals.params[name].device) else value
+        for name, value in values.items()
+    }
+    return Visited(placed, {name: value > 0 for name, value in placed.items()})
 
 
 def _ready(signals: Signals, example_inputs: Any) -> tuple[nn.Module, Any]:
