@@ -12,6 +12,7 @@ from flowprune.masks.masks import LayerCount, Masks, Scores
 from flowprune.masks.n_m import NM, is_n_m
 from flowprune.masks.overlaps import Overlap, Shared, overlap
 from flowprune.masks.pools import Pool, Scope, check_scope, pools, require_patterns, require_use, share_of
+from flowprune.masks.reached import reached_units, require_reached
 from flowprune.masks.reduce import REDUCERS, Reducer, reduce
 from flowprune.masks.rescale import rescale
 from flowprune.masks.select import fitting, floors, remove_from, remove_lowest, select, select_round
@@ -49,11 +50,13 @@ __all__ = [
     "masks_of",
     "overlap",
     "pools",
+    "reached_units",
     "reduce",
     "release",
     "remove_from",
     "remove_lowest",
     "require_patterns",
+    "require_reached",
     "require_use",
     "rescale",
     "select",

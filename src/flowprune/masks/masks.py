@@ -33,17 +33,26 @@ class LayerCount(NamedTuple):
 class Scores(Mapping[str, Tensor]):
     """Scores by name, larger = keep, with the layout of the units they belong to.
 
+    ``reached`` says, by name and in booleans, which units have a rank at all (some measures look only so far); a
+    selection that would keep another one is refused. Without it all have one.
+
     Example:
         >>> Scores({"w": torch.tensor([1.0, 2.0])})["w"]
         tensor([1., 2.])
     """
 
     def __init__(
-        self, scores: Mapping[str, Tensor], *, layout: Groups | None = None, fingerprint: str | None = None
+        self,
+        scores: Mapping[str, Tensor],
+        *,
+        layout: Groups | None = None,
+        fingerprint: str | None = None,
+        reached: Mapping[str, Tensor] | None = None,
     ) -> None:
         self._scores = dict(scores)
         self.layout: Groups = dict(layout or {})
         self.fingerprint = fingerprint
+        self.reached = None if reached is None else dict(reached)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._scores[name]

@@ -14,6 +14,7 @@ from flowprune.core.groups import Groups, fixed_sparsity_of, units_of
 from flowprune.masks.lowest import keep_highest
 from flowprune.masks.masks import Masks
 from flowprune.masks.pools import Pool, Scope, check_scope, pools, require_patterns, require_use
+from flowprune.masks.reached import require_reached
 
 
 def select(
@@ -124,7 +125,8 @@ def remove_from(
         alive: Units that may stay at all; the others count as cut.
 
     Raises:
-        PruningError: as :func:`remove_lowest`, or fewer units of a pattern are alive than it keeps.
+        PruningError: as :func:`remove_lowest`, fewer units of a pattern are alive than it keeps, or units would stay
+            that the scores say nothing of (``Scores.reached``).
 
     Example:
         >>> remove_from({"w": torch.tensor([2.0, 1.0, 3.0])}, [Pool(("w",), 3, 1 / 3)])["w"]
@@ -146,6 +148,7 @@ def remove_from(
             spare={name for name, group in groups.items() if not group.least},
         )
     ordered = {name: masks[name] for name in scores}
+    require_reached("select", ordered, getattr(scores, "reached", None))
     return Masks(ordered, layout=groups, fingerprint=getattr(scores, "fingerprint", None))
 
 
