@@ -67,7 +67,7 @@ def effective_weights(model: nn.Module, masks: Mapping[str, Tensor], example_inp
     params = {name: param for name, param in model.named_parameters() if param.is_floating_point()}
     _check(params, masks)
     device = next((param.device for param in params.values()), torch.device("cpu"))
-    args, kwargs = _one_of_ones(example_inputs, device)
+    args, kwargs = _one_of_ones(example_inputs, device, whole=_steps_first(model))
     with as_found(model, "eval"), unfused():
         placed = {name: _stand_in(name, param, masks.get(name)) for name, param in params.items()}
         with Passing():
@@ -96,7 +96,8 @@ def _check(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
 
 
 def _is_bias(name: str) -> bool:
-    return "bias" in name.rpartition(".")[2]
+    last = name.rpartition(".")[2]
+    return last.startswith("bias") or last.endswith("bias")
 
 
 def _stand_in(name: str, param: Tensor, mask: Tensor | None) -> Tensor:
@@ -109,8 +110,13 @@ def _stand_in(name: str, param: Tensor, mask: Tensor | None) -> Tensor:
     return value.requires_grad_(mask is not None or param.dim() > 1)
 
 
-def _one_of_ones(inputs: Any, device: torch.device) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of one example, its numbers ones through which paths flow."""
+def _steps_first(model: nn.Module) -> bool:
+    """Whether the first axis of an input may count steps in time, and not examples."""
+    return any(isinstance(module, nn.RNNBase) and not module.batch_first for module in model.modules())
+
+
+def _one_of_ones(inputs: Any, device: torch.device, *, whole: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of one example, its numbers ones that paths begin at; ``whole`` leaves the first axis alone."""
     if isinstance(getattr(inputs, "args", None), tuple) and isinstance(getattr(inputs, "kwargs", None), dict):
         given = inputs.args, inputs.kwargs
     else:
@@ -119,7 +125,7 @@ def _one_of_ones(inputs: Any, device: torch.device) -> tuple[tuple[Any, ...], di
     if not any(item.numel() for item in tensors):
         todo = "Pass what the model is called with."
         raise invalid("effective_weights(example_inputs=)", "tensors, or a collection of some", inputs, todo)
-    count = next((len(item) for item in tensors if item.dim()), 0)
+    count = 0 if whole else next((len(item) for item in tensors if item.dim()), 0)
     wide = torch.float64 if has_float64(device) else torch.float32
 
     def one(item: Any) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprune.signals.presence.present import TINY, flows
+from flowprune.signals.presence.present import TINY, flows, is_open
 
 Rule = Callable[["Call"], Any]
-"""The result of the operation on what is there; it is at least zero, and zero where the operation's own is."""
+"""The result of the operation on what is there: positive where something arrives, and zero elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +41,15 @@ class Call:
 
 
 def addend(item: Any) -> Any:
-    """What a term of a sum brings along: a constant tensor, such as a mask of attention or a bias, brings nothing.
-
-    A number does: it is what keeps a factor such as ``1 + scale`` from being zero. Numbers below a hundredth keep a
-    division from one by zero, and do not count.
+    """What a term of a sum brings along: a constant, such as a mask of attention or a bias, brings nothing.
 
     Example:
-        >>> addend(-1.0), addend(1e-6), addend(torch.ones(2))
-        (1.0, 0.0, tensor([0., 0.], dtype=torch.float64))
+        >>> addend(-1.0), addend(torch.ones(2))
+        (0.0, tensor([0., 0.], dtype=torch.float64))
     """
     if isinstance(item, Tensor):
         return item if flows(item) else torch.zeros(item.shape, dtype=_wide(item), device=item.device)
-    return float(abs(item) > 0.01)
+    return 0.0
 
 
 def factor(item: Any) -> Any:
@@ -65,6 +62,18 @@ def factor(item: Any) -> Any:
     if isinstance(item, Tensor):
         return item if flows(item) else (item.abs() > TINY).to(_wide(item))
     return float(abs(item) > TINY) if isinstance(item, (int, float)) and not isinstance(item, bool) else item
+
+
+def gate(item: Any) -> Any:
+    """A factor that may be open: then it is nowhere zero."""
+    return 1.0 + item if is_open(item) else factor(item)
+
+
+def is_weight(item: object) -> bool:
+    """Whether it is a weight itself, or one seen from another side, such as its transpose."""
+    if not flows(item):
+        return False
+    return (item if item._base is None else item._base).is_leaf
 
 
 def _wide(item: Tensor) -> torch.dtype:

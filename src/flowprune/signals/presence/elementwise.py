@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from flowprune.signals.presence.call import Call, Rule, addend, factor
+from flowprune.signals.presence.call import Call, Rule, addend, factor, gate, is_weight
 from flowprune.signals.presence.present import flows
 
 
@@ -18,8 +18,8 @@ def same(call: Call) -> Any:
 
 
 def opened(call: Call) -> Any:
-    """A function that is not zero at zero, such as a sigmoid: what it multiplies goes through even where it is dead."""
-    return 1.0 + call.input
+    """A function that is not zero at zero, such as a sigmoid; see :data:`OPENED`."""
+    return call.input.clone()
 
 
 def add(call: Call) -> Any:
@@ -36,28 +36,25 @@ def subtract(call: Call) -> Any:
 
 def multiply(call: Call) -> Any:
     """A product: a path of either factor, where the other is not zero."""
-    return factor(call.input) * factor(call.get(1, "other"))
+    first, second = call.input, call.get(1, "other")
+    read = factor if is_weight(first) or is_weight(second) else gate
+    return read(first) * read(second)
 
 
 def divide(call: Call) -> Any:
     """A ratio: paths of the numerator; those of the denominator where the numerator is constant."""
     above, below = call.input, call.get(1, "other")
-    if flows(above):
-        return above + addend(below.detach()) if isinstance(below, Tensor) else above
-    return 1.0 + below
-
-
-def over(call: Call) -> Any:
-    """A constant over it: not zero at zero."""
-    return 1.0 + call.input
+    if not flows(above):
+        return addend(above) + below
+    return above + addend(below.detach()) if isinstance(below, Tensor) else above
 
 
 def power(call: Call) -> Any:
-    """Paths of the base, or of the exponent of a constant."""
+    """Paths of the base, or of the exponent of a constant; a number below zero makes a scale of the base."""
     base, exponent = call.input, call.get(1, "exponent")
-    if not flows(base):
-        return 1.0 + exponent
-    return 1.0 + base if isinstance(exponent, (int, float)) and exponent <= 0 else base
+    if isinstance(exponent, (int, float)) and exponent < 0:
+        return torch.ones_like(base.detach())
+    return base if flows(base) else addend(base) + exponent
 
 
 def statistic(call: Call) -> Any:
@@ -98,8 +95,8 @@ def greatest(call: Call) -> Any:
 
 
 def log_sum_exp(call: Call) -> Any:
-    """Not zero at zero."""
-    return 1.0 + call.input.sum(call.get(1, "dim"), keepdim=bool(call.get(2, "keepdim", False)))
+    """A path of each term."""
+    return call.input.sum(call.get(1, "dim"), keepdim=bool(call.get(2, "keepdim", False)))
 
 
 def gated(call: Call) -> Any:
@@ -120,24 +117,46 @@ SAME: Final = """
     dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout native_dropout
     to type type_as float double half bfloat16 local_response_norm
 """
-OPENED: Final = """
-    sigmoid hardsigmoid softplus exp exp2 cos cosh acos log log2 log10 softmax log_softmax softmin logsigmoid
-    log_sigmoid logit
-"""
+OPENED: Final = frozenset(
+    [
+        "sigmoid",
+        "hardsigmoid",
+        "softplus",
+        "exp",
+        "exp2",
+        "cos",
+        "cosh",
+        "acos",
+        "log",
+        "log2",
+        "log10",
+        "softmax",
+        "log_softmax",
+        "softmin",
+        "logsigmoid",
+        "log_sigmoid",
+        "logit",
+        "reciprocal",
+        "rdiv",
+        "rtruediv",
+        "rpow",
+        "logsumexp",
+    ]
+)
+"""Not zero at zero: what they multiply goes through even where nothing arrives at them."""
+MULTIPLY: Final = frozenset(["mul", "multiply", "rmul", "imul"])
+STATISTICS: Final = "var std var_mean std_mean norm vector_norm linalg_norm linalg_vector_norm rsqrt"
+SUMS: Final = frozenset(["add", "radd", "iadd", "sub", "subtract", "rsub", "isub"])
+"""With a number, they are not zero at zero either."""
 ELEMENTWISE: Final[dict[str, Rule]] = {
     **dict.fromkeys(SAME.split(), same),
-    **dict.fromkeys(OPENED.split(), opened),
+    **dict.fromkeys(OPENED, opened),
     **dict.fromkeys(["add", "radd", "iadd", "maximum", "minimum", "fmax", "fmin", "logaddexp"], add),
     **dict.fromkeys(["sub", "subtract", "rsub", "isub"], subtract),
-    **dict.fromkeys(["mul", "multiply", "rmul", "imul"], multiply),
+    **dict.fromkeys(MULTIPLY, multiply),
     **dict.fromkeys(["div", "divide", "true_divide", "truediv", "itruediv", "floor_divide"], divide),
-    **dict.fromkeys(["reciprocal", "rdiv", "rtruediv"], over),
     **dict.fromkeys(["pow", "float_power"], power),
-    **dict.fromkeys(["rpow"], opened),
-    **dict.fromkeys(
-        ["var", "std", "var_mean", "std_mean", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm", "rsqrt"],
-        statistic,
-    ),
+    **dict.fromkeys(STATISTICS.split(), statistic),
     **dict.fromkeys(["amax", "amin", "max", "min"], greatest),
     "logsumexp": log_sum_exp,
     "where": choose,

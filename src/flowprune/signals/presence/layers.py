@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
-from flowprune.signals.presence.call import Call, Rule, addend, factor
+from flowprune.signals.presence.call import Call, Rule, addend, factor, gate, is_weight
 from flowprune.signals.presence.present import flows, present
 
 CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -18,20 +19,28 @@ ADAPTIVE = {1: functional.adaptive_avg_pool1d, 2: functional.adaptive_avg_pool2d
 
 
 def product(call: Call) -> Any:
-    """A product of matrices: of constants, only whether they are zero counts."""
-
-    def read(item: Any) -> Any:
-        return factor(item) if isinstance(item, Tensor) and item.is_floating_point() else item
-
-    args, kwargs = tree_map(read, (call.args, dict(call.kwargs)))
-    return call.func(*args, **kwargs)
+    """A product of matrices. Where one of two is a weight, the other is what it reads, and opens nothing."""
+    operands = [item for item in tree_leaves((call.args, dict(call.kwargs))) if isinstance(item, Tensor)]
+    linear = len(operands) == 2 and any(is_weight(item) for item in operands)
+    return _with(factor if linear else gate, call)
 
 
 def affine(call: Call) -> Any:
     """A linear layer or a convolution, its bias left out: it begins no path."""
     at = 3 if call.name == "bilinear" else 2
     args = tuple(None if i == at else item for i, item in enumerate(call.args))
-    return product(Call(call.name, call.func, args, {**call.kwargs, "bias": None} if len(args) <= at else call.kwargs))
+    kwargs = {name: None if name == "bias" else item for name, item in call.kwargs.items()}
+    return _with(factor, Call(call.name, call.func, args, kwargs))
+
+
+def _with(read: Callable[[Any], Any], call: Call) -> Any:
+    """The operation itself, its tensors read as factors."""
+
+    def changed(item: Any) -> Any:
+        return read(item) if isinstance(item, Tensor) and item.is_floating_point() else item
+
+    args, kwargs = tree_map(changed, (call.args, dict(call.kwargs)))
+    return call.func(*args, **kwargs)
 
 
 def added_product(call: Call) -> Any:
@@ -103,49 +112,35 @@ def attention(call: Call) -> Any:
     return torch.matmul(weights, value)
 
 
+PRODUCTS: Final = frozenset(
+    [
+        "matmul",
+        "rmatmul",
+        "bmm",
+        "mm",
+        "mv",
+        "dot",
+        "inner",
+        "outer",
+        "einsum",
+        "tensordot",
+        "linalg_multi_dot",
+        "chain_matmul",
+    ]
+)
+AFFINE: Final = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d bilinear"
+POOLS: Final = [
+    f"{kind}max_pool{n}d{end}" for kind in ("", "adaptive_") for n in "123" for end in ("", "_with_indices")
+]
 LAYERS: Final[dict[str, Rule]] = {
-    **dict.fromkeys(
-        [
-            "matmul",
-            "rmatmul",
-            "bmm",
-            "mm",
-            "mv",
-            "dot",
-            "inner",
-            "outer",
-            "einsum",
-            "tensordot",
-            "linalg_multi_dot",
-            "chain_matmul",
-        ],
-        product,
-    ),
-    **dict.fromkeys(
-        [
-            "linear",
-            "conv1d",
-            "conv2d",
-            "conv3d",
-            "conv_transpose1d",
-            "conv_transpose2d",
-            "conv_transpose3d",
-            "bilinear",
-        ],
-        affine,
-    ),
-    **dict.fromkeys(["addmm", "baddbmm", "addmv"], added_product),
-    **dict.fromkeys(["batch_norm", "instance_norm", "group_norm"], channel_norm),
-    **dict.fromkeys(["layer_norm", "rms_norm"], last_axes_norm),
-    **{
-        f"{kind}max_pool{n}d{end}": max_pool
-        for kind in ("", "adaptive_")
-        for n in (1, 2, 3)
-        for end in ("", "_with_indices")
-    },
+    **dict.fromkeys(PRODUCTS, product),
+    **dict.fromkeys(AFFINE.split(), affine),
+    **dict.fromkeys(("addmm", "baddbmm", "addmv"), added_product),
+    **dict.fromkeys(("batch_norm", "instance_norm", "group_norm"), channel_norm),
+    **dict.fromkeys(("layer_norm", "rms_norm"), last_axes_norm),
+    **dict.fromkeys(POOLS, max_pool),
+    **dict.fromkeys(("embedding", "embedding_bag"), lookup),
     "weight_norm": weight_norm,
-    "embedding": lookup,
-    "embedding_bag": lookup,
     "scaled_dot_product_attention": attention,
 }
 """By name, without the underscores around it."""

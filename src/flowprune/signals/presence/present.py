@@ -6,11 +6,13 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from flowprune.core.errors import PruningError
 
 TINY = 1e-9
 """What is there is a whole number of paths, or a mean of some; what is not is zero, up to the rounding of float64."""
+_OPEN: Any = WeakIdKeyDictionary()
 
 
 class _Present(torch.autograd.Function):
@@ -59,6 +61,26 @@ def flows(item: object) -> TypeGuard[Tensor]:
     return isinstance(item, Tensor) and item.requires_grad and item.is_floating_point()
 
 
+def set_open(values: Tensor) -> None:
+    """Note that a tensor is not zero where no path arrives, as the result of a sigmoid is.
+
+    What it holds stays zero there, for that is no path. But what it multiplies goes through.
+    """
+    _OPEN[values] = True
+
+
+def is_open(item: object) -> bool:
+    """Whether it was noted.
+
+    Example:
+        >>> gate = torch.zeros(1)
+        >>> set_open(gate)
+        >>> is_open(gate), is_open(torch.zeros(1))
+        (True, False)
+    """
+    return isinstance(item, Tensor) and item in _OPEN
+
+
 def require_positive(derivative: Tensor, of: str) -> None:
     """Raise where a derivative is negative or NaN: an operation that may cancel what it adds up.
 
@@ -68,5 +90,5 @@ def require_positive(derivative: Tensor, of: str) -> None:
     if not bool((derivative >= -TINY).all()):
         raise PruningError(
             f"effective_weights(model=) must be of operations that never take away from a sum; {of} does. "
-            "Tell the part of the model before it apart, and ask of that."
+            "Ask of the part of the model without it."
         )
