@@ -104,8 +104,42 @@ def test_depth_neither_overflows_nor_underflows():
     masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()}
     for mask in list(masks.values())[200:]:
         mask.copy_(torch.eye(64, dtype=torch.bool))
+    masks["10.weight"][5] = masks["11.weight"][:, 5] = False  # one unit is dead on both sides
     found = effective_weights(model, masks, torch.ones(1, 64))
     assert_equal(found, masks)
+
+
+def test_biases_are_left_out_and_begin_no_path():
+    model = perceptron(3, 4, 2, bias=True, dtype=torch.float32)
+    masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()}
+    masks["0.weight"][1] = False
+    found = effective_weights(model, masks, torch.ones(1, 3))
+    assert list(found) == ["0.weight", "2.weight"]
+    assert found["2.weight"].tolist() == [[True, False, True, True]] * 2
+    added = nn.Sequential(model, nn.Module())
+    added[1].shift, added[1].out = nn.Parameter(torch.ones(2)), nn.Linear(2, 1)
+    added[1].forward = lambda x: added[1].out(x + added[1].shift)
+    found = effective_weights(
+        added, {"0.2.weight": torch.eye(2, 4, dtype=torch.bool)[:, [1, 0, 2, 3]]}, torch.ones(1, 3)
+    )
+    assert found["1.out.weight"].all()
+    none = {"0.0.weight": torch.zeros(4, 3, dtype=torch.bool)}
+    assert not effective_weights(added, none, torch.ones(1, 3))["1.out.weight"].any()
+
+
+def test_a_linear_layer_written_as_a_product_reads_no_constant():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Parameter(torch.ones(4, 2))
+
+        def forward(self, x):
+            hidden = torch.sigmoid(self.first(x))
+            return hidden @ self.last, torch.einsum("oh,nh->no", self.last.T, hidden)
+
+    keep = torch.tensor([True, False, True, False])
+    found = effective_weights(Net(), {"first.weight": keep[:, None].expand(4, 3)}, torch.ones(1, 3))
+    assert torch.equal(found["last"], keep[:, None].expand(4, 2))
 
 
 # laws

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -46,9 +46,7 @@ def present(values: Tensor, name: str) -> Tensor:
         >>> present(torch.tensor([0.0, 5.0]), "add")
         tensor([0., 1.])
     """
-    result = _Present.apply(values, name)
-    assert isinstance(result, Tensor)
-    return result
+    return cast("Tensor", _Present.apply(values, name))
 
 
 def flows(item: object) -> TypeGuard[Tensor]:
