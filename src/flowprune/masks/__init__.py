@@ -3,6 +3,7 @@
 from flowprune.masks.apply import apply, check_zeros, masks_of, release
 from flowprune.masks.apportion import apportion
 from flowprune.masks.blocks import Blocks
+from flowprune.masks.critical import Critical, largest_safe_sparsity
 from flowprune.masks.expand import expand
 from flowprune.masks.masks import LayerCount, Masks, Scores
 from flowprune.masks.n_m import NM, is_n_m
@@ -17,6 +18,7 @@ __all__ = [
     "NM",
     "REDUCERS",
     "Blocks",
+    "Critical",
     "LayerCount",
     "Masks",
     "Pool",
@@ -33,6 +35,7 @@ __all__ = [
     "fitting",
     "floors",
     "is_n_m",
+    "largest_safe_sparsity",
     "masks_of",
     "pools",
     "reduce",
