@@ -70,7 +70,7 @@ def critical_sparsity(
     Units: a fraction of the weights of layers 1 to L.
 
     Assumes: for the prediction, wide layers and independent scores. It was 0 to 12 % below simulations at width 100
-    and batches of 32 in the tests, and up to 18 % at other sizes: scores of one row go together, and the first or last
+    and batches of 32, and up to 18 % at widths to 800: scores of one row go together, and the first or last
     few layers fluctuate. For magnitudes it was exact to 1 %.
 
     Args:
