@@ -40,8 +40,8 @@ def test_it_is_chi_of_the_layer_and_the_variance_before():
     assert (found.layers[0].variance, found.layers[0].chi, found.layers[0].measured) == (0.7, None, None)
     for before, layer in zip(found.layers, found.layers[1:], strict=False):
         module = model.get_submodule(layer.name)
-        assert layer.sigma_w == pytest.approx(math.sqrt(64 * float(module.weight.double().square().mean())))
-        assert layer.sigma_b == pytest.approx(math.sqrt(float(module.bias.double().square().mean())))
+        assert layer.sigma_w == pytest.approx(math.sqrt(64 * float(module.weight.detach().double().square().mean())))
+        assert layer.sigma_b == pytest.approx(math.sqrt(float(module.bias.detach().double().square().mean())))
         assert layer.chi == mean_field.chi("tanh", layer.sigma_w, before.variance)
         one = mean_field.variance_map("tanh", layer.sigma_w, layer.sigma_b, depth=1, start=before.variance)
         assert layer.variance == pytest.approx(float(one[1]))
