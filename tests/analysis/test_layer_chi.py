@@ -103,6 +103,24 @@ def test_measured_variances_are_near_the_predicted_ones():
     assert layer_chi(model, example_inputs=normal(64, 400), variance=9.0).layers[0].variance == 9.0
 
 
+def test_weights_that_sensitivities_keep_are_not_random():
+    """Rescaled to the edge of chaos by its variance, a relu network cut by SNIP explodes, one by magnitude does not."""
+    x, growth = normal(64, 100), {}
+    for how in ("magnitude", "sensitivity"):
+        model = at_the_edge("relu", depth=16, width=100)
+        weights = dict(model.named_parameters())
+        gradient = torch.autograd.grad(model(x).square().mean(), list(weights.values()))
+        grads = dict(zip(weights, gradient, strict=True)) if how == "sensitivity" else dict.fromkeys(weights, 1.0)
+        masks = fp.select({name: (w * grads[name]).detach().abs() for name, w in weights.items()}, 0.9)
+        fp.rescale(model, masks)
+        fp.apply(model, masks)
+        found = layer_chi(model, example_inputs=x)
+        assert found.phase == "edge of chaos"
+        growth[how] = found.layers[-1].measured / found.layers[-1].variance
+    assert growth["magnitude"] < 3
+    assert growth["sensitivity"] > 1e3
+
+
 def test_convolutions_count_their_kernel():
     model = nn.Sequential(
         nn.Conv2d(3, 40, 3, padding=1, bias=False),

@@ -69,9 +69,9 @@ def critical_sparsity(
 
     Units: a fraction of the weights of layers 1 to L.
 
-    Assumes: for the prediction, wide layers and independent scores. At width 100 and batches of 32 it is from 12 % below
-    simulations to 2 % above, and up to 18 % below at widths to 800: scores of one row go together, and the first or
-    last few layers fluctuate. For magnitudes it is exact to 1 %.
+    Assumes: for the prediction, wide layers and independent scores. At width 100 and batches of 32 it is from 12 %
+    below simulations to 2 % above, and up to 18 % below at widths to 800: scores of one row go together, and the first
+    or last few layers fluctuate. For magnitudes it is exact to 1 %.
 
     Args:
         activation: A name, or a function of a tensor, entry by entry.

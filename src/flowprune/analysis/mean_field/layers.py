@@ -101,10 +101,11 @@ def layer_chi(
 
     Units: none; chi is a factor per layer. Shapes: one record for each layer.
 
-    Assumes: layers follow one another with the one activation between each two, and weights are as if drawn at random:
-    a mask of sensitivities is chosen by the data, and ``measured`` shows by how much that matters. Padding of a
-    convolution is passed over, and so is pooling. Behind a normalization the scale of weights means nothing. In a
-    residual network chi is still that of each layer's own map, but the product is not the network's: skips go around.
+    Assumes: layers follow one another with the one activation between each two, and weights are as if drawn at random.
+    Those that sensitivities keep are not: they lie where signals are, and behind a relu they pass on far more than
+    mean field says, which ``measured`` shows. Padding of a convolution is passed over, and so is pooling. Behind a
+    normalization the scale of weights means nothing. In a residual network chi is still that of each layer's own map,
+    but the product is not the network's: skips go around.
 
     Args:
         model: Is left as it was found, and is run in eval mode.
