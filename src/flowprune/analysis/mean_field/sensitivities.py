@@ -183,4 +183,6 @@ def _silent(on: Tensor, steep: Tensor, batch: int) -> float:
     """The probability that in no example both the signal and the slope of a pair of units are there."""
     _, weights = nodes(40)
     neither = (1 - torch.outer(on, steep)).clamp(0, 1)
+    if float(neither.max()) < 1e-12:  # never zero: of most activations
+        return 0.0
     return float(weights @ neither.pow(batch) @ weights)
