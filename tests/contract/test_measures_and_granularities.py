@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 import flowprune as fp
+from flowprune.core.errors import PruningError
 from flowprune.core.granularities import GRANULARITIES, build_granularity
-from flowprune.objectives import synaptic_flow
+from flowprune.objectives import OBJECTIVES
 from flowprune.signals import Signals
 
 NAMES = {
@@ -58,7 +59,7 @@ def case_of(name: str) -> tuple[nn.Module, torch.Tensor, Signals]:
         nn.Linear(72, 16), nn.BatchNorm1d(16), nn.ReLU(), *blocks, nn.Linear(16, 4),
     )  # fmt: skip
     x, y = torch.randn(8, 4, 5, 5), torch.randint(0, 4, (8,))
-    needs = ("gradient", "hessian_gradient", "fisher", "minibatch_fisher")
+    needs = ("gradient", "hessian_gradient", "fisher", "minibatch_fisher", "absolute_gradient")
     signals = fp.gather(model, fp.objectives.cross_entropy(), [(x[:4], y[:4]), (x[4:], y[4:])], needs=needs)
     curved = {f: getattr(signals, f) for f in Signals.__dataclass_fields__} | {"curvature": signals.fisher}
     return model, x, Signals(**curved)
@@ -73,14 +74,21 @@ def test_every_granularity_is_tried() -> None:
 def test_a_measure_scores_every_kind_of_unit(measure: str, name: str) -> None:
     model, x, signals = case_of(name)
     units = build_granularity("here", name, {"example_inputs": x})
-    if measure == "synflow":
-        signals = fp.gather(model, synaptic_flow(), [(x, None)])
+    objective = fp.MEASURES[measure].objective
+    if objective is not None:
+        y = torch.zeros(len(x), dtype=torch.long)
+        signals = fp.gather(model, OBJECTIVES[objective](), [(x, y)], seed=0)
+    options = {"density": 0.95} if measure == "phew" else {}
+    if measure == "phew" and name == "heads":
+        with pytest.raises(PruningError, match="walks"):
+            fp.score(measure, signals, units)
+        return
     before = {n: p.clone() for n, p in signals.params.items()}
     if fp.MEASURES[measure].on == "norm" and not units.removes:
         with pytest.raises(ValueError, match=f"granularity of channels, whose norms it reads; got '{name}'"):
             fp.score(measure, signals, units)
         return
-    scores, again = (fp.score(measure, signals, units) for _ in range(2))
+    scores, again = (fp.score(measure, signals, units, **options) for _ in range(2))
     for layer, found in scores.items():
         shape = scores.layout[layer].shape if scores.layout else signals.params[layer].shape
         assert found.shape == shape

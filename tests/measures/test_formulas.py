@@ -134,7 +134,7 @@ def test_biased_loss_takes_the_distance_from_initialization() -> None:
         score("biased_loss", signals(), Rows(), initial={})
 
 
-@pytest.mark.parametrize("name", list(MEASURES))
+@pytest.mark.parametrize("name", [n for n in MEASURES if n != "phew"])  # it walks a model
 def test_contract_every_measure_is_pure_deterministic_and_keeps_type_and_device(name: str) -> None:
     given, granularity = signals(), Rows()
     before = {n: p.clone() for n, p in given.params.items()}

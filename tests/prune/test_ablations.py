@@ -44,9 +44,10 @@ class TestAblations:
 
         def build(seed: int) -> nn.Module:
             seeds.append(seed)
-            return nn.Sequential(
-                *(m if not isinstance(m, nn.Linear) else nn.init.constant_(m.weight, 7.0) and m for m in mlp(6, 20, 3))
-            )
+            network = mlp(6, 20, 3)
+            for param in network.parameters():
+                nn.init.constant_(param, 7.0)
+            return network
 
         result = fp.prune(model, recipe="snip", sparsity=0.7, batches=[batch], ablations=("reinitialize",), build=build)
         assert len(seeds) == 1

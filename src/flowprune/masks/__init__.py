@@ -5,6 +5,7 @@ from flowprune.masks.allocation import Allocation
 from flowprune.masks.apply import apply, check_zeros, masks_of, release
 from flowprune.masks.apportion import apportion
 from flowprune.masks.blocks import Blocks
+from flowprune.masks.critical import Critical, largest_safe_sparsity
 from flowprune.masks.densities import erdos_renyi, erdos_renyi_kernel, uniform, uniform_plus
 from flowprune.masks.density_names import DENSITIES
 from flowprune.masks.expand import expand
@@ -26,6 +27,7 @@ __all__ = [
     "REDUCERS",
     "Allocation",
     "Blocks",
+    "Critical",
     "LayerCount",
     "Masks",
     "Overlap",
@@ -47,6 +49,7 @@ __all__ = [
     "floors",
     "invert",
     "is_n_m",
+    "largest_safe_sparsity",
     "masks_of",
     "overlap",
     "pools",

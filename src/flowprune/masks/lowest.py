@@ -50,7 +50,7 @@ def keep_highest(
     if wanted in (0, pool):
         require_finite("select(scores=)", scores)
         return {name: _settled(score, free[name], first.get(name), wanted > 0) for name, score in scores.items()}
-    parts = [_racing(score, free[name]) for name, score in scores.items()]
+    parts = [racing(score, free[name]) for name, score in scores.items()]
     found = kth_largest(parts, wanted)
     if not found.finite:
         require_finite("select(scores=)", scores)
@@ -88,8 +88,13 @@ def _array(tensor: Tensor) -> Array:
     return (flat.float() if flat.dtype in (torch.bfloat16, torch.float16) else flat).numpy()
 
 
-def _racing(score: Tensor, free: Tensor | None) -> Array:
-    """The scores in the race."""
+def racing(score: Tensor, free: Tensor | None) -> Array:
+    """The scores in the race, flat; all where ``free`` is None.
+
+    Example:
+        >>> racing(torch.tensor([3.0, 1.0]), torch.tensor([False, True])).tolist()
+        [1.0]
+    """
     flat = _array(score)
     return flat if free is None else flat[_array(free)]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid, unknown
 from flowprune.core.groups import Groups, fixed_sparsity_of, units_of
+from flowprune.masks.critical import largest_safe_sparsity
 from flowprune.masks.lowest import keep_highest
 from flowprune.masks.masks import Masks
 from flowprune.masks.pools import Pool, Scope, check_scope, pools, require_patterns, require_use
@@ -189,7 +190,7 @@ def remove_lowest(
             "Lower the sparsity or the floor (min_keep), or protect less."
         )
     masks = keep_highest(scores, total - remove, first=locked, alive=alive)
-    _refuse_empty({name: mask for name, mask in masks.items() if name not in spare})
+    _refuse_empty({name: mask for name, mask in masks.items() if name not in spare}, scores, alive)
     return masks
 
 
@@ -283,14 +284,28 @@ def _best(name: str, score: Tensor, keep: int, required: Tensor | None, alive: T
     return keep_highest({name: score}, keep, first={name: required}, alive=pool)[name]
 
 
-def _refuse_empty(masks: Mapping[str, Tensor]) -> None:
+def _refuse_empty(
+    masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None
+) -> None:
     empty = [name for name, mask in masks.items() if mask.numel() and not mask.numpy(force=True).any()]
     if empty:
         raise PruningError(
             f"select() must leave at least one unit in every layer; {', '.join(map(repr, empty))} would be emptied. "
-            "Keep its top-scored unit (select(min_keep=1), or floor=0.0 of prune and Pruner), protect the layer, or "
-            "lower the sparsity."
+            f"{_safe(scores, alive)}Keep its top-scored unit (select(min_keep=1), or floor=0.0 of prune and Pruner), "
+            "protect the layer, or lower the sparsity."
         )
+
+
+def _safe(scores: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None) -> str:
+    """What could be removed of these scores instead, in words."""
+    living = scores if alive is None else {name: s for name, s in scores.items() if bool(alive[name].any())}
+    if len(living) < 2:
+        return ""
+    found = largest_safe_sparsity(living, alive)
+    return (
+        f"The largest safe sparsity of these scores is {found.sparsity:.6g} ({found.removable:,} of {found.total:,} "
+        f"units); then {found.layer!r} dies. "
+    )
 
 
 def _floor(min_keep: int | Mapping[str, int], name: str) -> int:

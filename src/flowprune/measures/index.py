@@ -26,6 +26,7 @@ MEASURES: Index[Measure] = Index(
         "force": "flowprune.measures.at_initialization:FORCE",
         "ntk_sap": "flowprune.measures.at_initialization:NTK_SAP",
         "prospr": "flowprune.measures.at_initialization:PROSPR",
+        "phew": "flowprune.measures.phew:PHEW",
         "lm": "flowprune.measures.loss_models:LM",
         "obd": "flowprune.measures.loss_models:OBD",
         "qm": "flowprune.measures.loss_models:QM",

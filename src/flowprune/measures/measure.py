@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flowprune.core.source import Source
 
@@ -29,6 +29,7 @@ class Measure:
         published_as: What the founding paper's code calls it, if anything.
         temperature: What that code divides the logits by while it scores with it; None for what it trains with.
         objective: The name in ``OBJECTIVES`` of what its derivatives must be of; None for any.
+        options_at: Of the sparsity that is asked for, options that it needs; what is given besides goes before.
         revives: Whether units that a round cut may come back in the next, scored by the values they had.
 
     Example:
@@ -48,6 +49,7 @@ class Measure:
     published_as: str | None = None
     temperature: float | None = None
     objective: str | None = None
+    options_at: Callable[[float], Mapping[str, Any]] | None = None
     revives: bool = False
 
 

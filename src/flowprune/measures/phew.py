@@ -166,6 +166,11 @@ def _weights(signals: Signals, model: nn.Module) -> tuple[dict[str, Tensor], dic
     return values, masks_on(others) | signals.masks
 
 
+def _as_far_as_kept(sparsity: float) -> dict[str, float]:
+    """Walks go on until as many weights are visited as are kept."""
+    return {"density": 1 - sparsity}
+
+
 PHEW = Measure(
     "phew",
     None,
@@ -179,4 +184,5 @@ PHEW = Measure(
         "PHEW: Constructing Sparse Networks that Learn Fast and Generalize Well without Training Data",
         arxiv="2010.11354",
     ),
+    options_at=_as_far_as_kept,
 )

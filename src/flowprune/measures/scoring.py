@@ -14,7 +14,7 @@ from flowprune.core.granularities import WRITTEN
 from flowprune.core.groups import Groups, channelwise, units_of
 from flowprune.core.tensors import require_finite
 from flowprune.core.units import MEMBERS, Members
-from flowprune.masks import Scores, Weights
+from flowprune.masks import Scores, Weights, reached_units
 from flowprune.masks import reduce as reduce_contributions
 from flowprune.measures.index import MEASURES
 from flowprune.measures.measure import Measure
@@ -110,7 +110,8 @@ def score(
     scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce, members=members)
     scores = normalised(scores, normalise, signals.params, layout, signals.masks, members=members)
     require_finite(f"score({chosen.name!r})", scores)
-    return Scores(scores, layout=layout, fingerprint=signals.fingerprint)
+    reached = reached_units(getattr(contributions, "reached", None), layout, members=members)
+    return Scores(scores, layout=layout, fingerprint=signals.fingerprint, reached=reached)
 
 
 def require_measure(where: str, measure: str | Measure) -> Measure:

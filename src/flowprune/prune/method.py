@@ -115,10 +115,6 @@ def _rule_of(recipe: Recipe, measure: Measure, model: nn.Module, sparsity: float
         shapes = {name: param.shape for name, param in model.named_parameters() if param.ndim >= 2}
         total = sum(shape.numel() for shape in shapes.values())
         rule["scope"] = DENSITIES[recipe.densities](shapes, 1 - round(sparsity * total) / total)
-    if recipe.options is not None:
-        if sparsity is None:
-            raise invalid(f"prune(recipe={recipe.name!r}, sparsity=)", "given: the measure depends on it", None)
-        rule["options"] = recipe.options(sparsity)
     return rule
 
 

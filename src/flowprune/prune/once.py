@@ -16,10 +16,12 @@ from flowprune.measures import Granularity, Measure, require_granularity
 from flowprune.objectives.batch import inputs_of
 from flowprune.prune.budget import Budget
 from flowprune.prune.checks import check_budget, probe_of
+from flowprune.prune.collapse import Collapse
+from flowprune.prune.diagnosis import diagnosed
 from flowprune.prune.method import Method
 from flowprune.prune.options import PruneOptions
 from flowprune.prune.pruner import Pruner
-from flowprune.prune.records import Round
+from flowprune.prune.records import Round, Rounds
 from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity, targets_of
 from flowprune.prune.timing import Timing
@@ -46,6 +48,8 @@ class PruneResult:
         recipe: The name of the recipe; empty where there was none.
         options: The options it was given.
         budget: The budget as it was solved, with the achieved amount and the miss; None where a sparsity was asked.
+        collapse: What of the masked network does anything, and what to look at before it is trained; see
+            :mod:`flowprune.prune.collapse`. None where it was not asked for.
     """
 
     model: nn.Module
@@ -58,6 +62,7 @@ class PruneResult:
     recipe: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     budget: Solution | None = None
+    collapse: Collapse | None = None
 
 
 def prune(
@@ -101,6 +106,8 @@ def prune(
             are pruned; ``seed`` is of all draws, and ``build`` makes a network of a seed, where modules cannot draw
             their own weights.
 
+            ``diagnose=False`` leaves out the diagnosis of layer collapse, a pass forward and back of one example.
+
             ``rescale``: ``"layer"`` or ``"unit"``, and ``sigma_w``: see :func:`flowprune.rescale`.
 
             ``batch_sizes`` and ``channels_last`` of the passes that are timed, as for :func:`flowprune.cost_report`; by
@@ -125,6 +132,7 @@ def prune(
     granularity = Weights() if granularity is None else require_granularity("prune", granularity)
     require_batches("prune", batches)
     rule: dict[str, Any] = dict(options)
+    diagnose = rule.pop("diagnose", True)
     sizes, channels_last = rule.pop("batch_sizes", None), rule.pop("channels_last", False)
     method = Method.of(model, measure, objective=objective, schedule=schedule, sparsity=sparsity, options=rule)
     chosen, rule = method.measure, dict(method.rule)
@@ -149,26 +157,26 @@ def prune(
             budget=budget,
             **rule,
         )
-        cuts, scores = _cut(pruner, kept)
-    masks = pruner.masks
-    if masks is None:
+        rounds = _cut(pruner, kept)
+    if rounds.masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
-    copy = scored
+    copy, masks = scored, rounds.masks
     if not method.afterwards.nothing or _types(scored) != _types(model):
         copy, masks = method.afterwards.carried_out(model, masks)
-    cost = timing.report(model, copy)
-    checks = (*(check for cut in cuts for check in cut.checks), *check_budget(pruner.solution, cost.after))
+    cost, solution = timing.report(model, copy), pruner.solution
+    checks = (*(check for cut in rounds.cuts for check in cut.checks), *check_budget(solution, cost.after))
     return PruneResult(
         model=copy,
         masks=masks,
-        scores=scores,
+        scores=rounds.scores,
         checks=tuple(dict.fromkeys(checks)),
         cost=cost,
-        cuts=cuts,
+        cuts=rounds.cuts,
         measure=chosen.name,
         recipe="" if method.recipe is None else method.recipe.name,
         options=dict(rule.get("options", {})),
-        budget=None if pruner.solution is None else replace(pruner.solution, masks=masks),
+        budget=None if solution is None else replace(solution, masks=masks),
+        collapse=diagnosed(model, pruner, replace(rounds, masks=masks), example=example) if diagnose else None,
     )
 
 
@@ -187,14 +195,12 @@ def _types(model: nn.Module) -> list[torch.dtype]:
     return [tensor.dtype for tensor in model.state_dict().values()]
 
 
-def _cut(pruner: Pruner, batches: Iterable[Any]) -> tuple[tuple[Round, ...], Scores]:
-    """Every round, without its tensors, and the scores of the last."""
-    cuts: list[Round] = []
-    scores = Scores({})
+def _cut(pruner: Pruner, batches: Iterable[Any]) -> Rounds:
+    """Every round."""
+    done = Rounds((), Scores({}), None, None)
     while (cut := pruner.step(batches)) is not None:
-        cuts.append(cut.numbers())
-        scores = cut.scores
-    return tuple(cuts), scores
+        done = Rounds((*done.cuts, cut.numbers()), cut.scores, done.masks, pruner.masks)
+    return done
 
 
 def _names(schedule: Schedule, sparsity: float | None) -> dict[str, str]:

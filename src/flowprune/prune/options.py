@@ -25,5 +25,6 @@ class PruneOptions(RuleOptions, total=False):
     build: Callable[[int], nn.Module]
     rescale: Literal["layer", "unit"] | None
     sigma_w: float | None
+    diagnose: bool
     batch_sizes: Sequence[int]
     channels_last: bool

@@ -315,10 +315,16 @@ class Pruner:
         if not self._feasible and not self._round:
             self._require_feasible(units_of(self.granularity, signals))
         rule = self.rule
+        options = {**self._options_now(), **rule.options}
         scores = score(
-            self.measure, signals, self.granularity, normalise=rule.normalise, members=rule.members, **rule.options
+            self.measure, signals, self.granularity, normalise=rule.normalise, members=rule.members, **options
         )
         return inverted(scores) if rule.invert else scores
+
+    def _options_now(self) -> Mapping[str, Any]:
+        """Options that the measure needs for the sparsity of this round; a budget does not know it beforehand."""
+        known = self.measure.options_at is not None and self.targets
+        return self.measure.options_at(self.targets[self._round]) if known and self.measure.options_at else {}
 
     def _cut(self, signals: Signals, scores: Scores) -> Cut:
         example = getattr(self.granularity, "example_inputs", None)

@@ -31,7 +31,6 @@ class Recipe:
         densities: A name of ``DENSITIES``: how much of each layer goes, in place of one ranking of all.
         rescale: Whether kept weights are multiplied to the variance of dense ones, per ``"layer"`` or ``"unit"``.
         stable: Whether it asks for a network whose residual branches are scaled by L^(-1/2).
-        options: Of the sparsity, options of the measure.
         deviations: Where it departs from the paper or its code, each in a sentence.
 
     Example:
@@ -51,5 +50,4 @@ class Recipe:
     densities: str | None = None
     rescale: Literal["layer", "unit"] | None = None
     stable: bool = False
-    options: Callable[[float], Mapping[str, Any]] | None = None
     deviations: tuple[str, ...] = ()

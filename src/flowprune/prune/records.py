@@ -46,6 +46,23 @@ class Round:
         return 1.0 - self.units_after / self.units_total
 
 
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """What is left of all rounds: their numbers, and the tensors of the last.
+
+    Attributes:
+        cuts: In order.
+        scores: Of the last.
+        before: What was alive before it, as masks of the original model; None where all was.
+        masks: What is alive after it; None before any.
+    """
+
+    cuts: tuple[Round, ...]
+    scores: Scores
+    before: Masks | None
+    masks: Masks | None
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Cut(Round):
     """One round with its tensors.

@@ -3,6 +3,7 @@
 from flowprune.signals.gather import gather
 from flowprune.signals.loss import mean_loss
 from flowprune.signals.moments import Moments
+from flowprune.signals.paths import effective_weights
 from flowprune.signals.signals import NEEDS, Mode, Signals
 
-__all__ = ["NEEDS", "Mode", "Moments", "Signals", "gather", "mean_loss"]
+__all__ = ["NEEDS", "Mode", "Moments", "Signals", "effective_weights", "gather", "mean_loss"]

@@ -109,14 +109,15 @@ def score_scale(
 ) -> Tensor:
     """How large the sensitivities θ·g of a layer's weights are, beside those of the last layer: a mean square.
 
-    Formula: m_l / m_L = prod over k from l + 1 to L of chi(q_{k-1}), with m_l = E[(W_l dL/dW_l)²] and q of
-    :func:`variance_map`. On the edge of chaos all layers are alike; where chi < 1 the first layers have the smallest
-    scores, and are the first to be pruned whole; where chi > 1 the last.
+    Formula: m_l / m_L = s_{l-1} / s_{L-1} · prod over k from l + 1 to L of chi(q_{k-1}), with m_l = E[(W_l dL/dW_l)²],
+    s_l = E[φ(√q_l Z)²] and q of :func:`variance_map`. On the edge of chaos all layers are alike; where chi < 1 the
+    first layers have the smallest scores, and are the first to be pruned whole; where chi > 1 the last. A relu network
+    without biases has the same score in all its layers, whatever sigma_w is: what gradients lose, signals lose too.
 
     Shapes: (depth,), float64, for layers 1 to depth.
 
-    Assumes: layers of one width, with biases or an activation that is not positively homogeneous: a relu network
-    without biases has the same score in all its layers, whatever sigma_w is.
+    Assumes: layers of one width, and the gradient of one example; :func:`~flowprune.analysis.mean_field.sensitivities`
+    is that of a batch.
 
     Raises:
         ValueError: ``depth`` below 1, or ``start`` below 0.
@@ -125,13 +126,19 @@ def score_scale(
     Source: S. Hayou et al., 2021, arXiv:2002.08797.
 
     Example:
-        >>> score_scale("relu", 1.0, depth=3).tolist()  # half is lost from layer to layer
-        [0.25, 0.5, 1.0]
+        >>> score_scale("relu", 1.0, 1.0, depth=2, start=2.0).round(decimals=9).tolist()  # q = 2, 2, 2 and chi = 1/2
+        [0.5, 1.0]
+        >>> score_scale("relu", 1.0, depth=3).round(decimals=9).tolist()  # the exception: no biases
+        [1.0, 1.0, 1.0]
     """
+    phi = activation_of("score_scale", activation)
     q = variance_map(activation, sigma_w, sigma_b, depth=depth, start=start)
     slopes = [chi(activation, sigma_w, float(each)) for each in q[1:-1]]
+    signals = torch.tensor(
+        [expectation(lambda x: phi(x).square(), float(each)) for each in q[:-1]], dtype=torch.float64
+    )
     ratios = torch.tensor([*slopes, 1.0], dtype=torch.float64)
-    return ratios.flip(0).cumprod(0).flip(0)
+    return ratios.flip(0).cumprod(0).flip(0) * signals / signals[-1]
 
 
 def _require_depth(where: str, depth: int) -> None:

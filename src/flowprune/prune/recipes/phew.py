@@ -13,7 +13,6 @@ PHEW = Recipe(
         arxiv="2010.11354",
     ),
     data="inputs",
-    options=lambda sparsity: {"density": 1 - sparsity},
     deviations=(
         "Walks follow the traced graph of any network; the published code knows the order of layers of two families.",
         "Exactly the asked number of weights stays; the published code stops after the walk that passes it.",
