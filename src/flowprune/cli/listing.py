@@ -18,7 +18,7 @@ KINDS: Index[Mapping[str, object]] = Index(
         "granularities": "flowprune.core.granularities:GRANULARITIES",
         "measures": "flowprune.measures.index:MEASURES",
         "objectives": "flowprune.objectives:OBJECTIVES",
-        "recipes": "flowprune.prune.recipes.index:RECIPES",
+        "recipes": "flowprune.core.recipes:RECIPES",
         "presets": "flowprune.experiments.presets:PRESETS",
         "studies": "flowprune.experiments.studies:STUDIES",
         "schedules": "flowprune.schedules:SCHEDULES",

@@ -12,19 +12,22 @@ import torch
 from flowprune.core.seeds import derive
 from flowprune.core.step import Step
 from flowprune.experiments import recording, state
+from flowprune.experiments.at_init import prune_at_init
 from flowprune.experiments.checkpoints import Checkpoint
+from flowprune.experiments.collapsing import collapse_rows
 from flowprune.experiments.environment import describe
 from flowprune.experiments.events import Event, Listener, warn
 from flowprune.experiments.folder import RunFolder, open_folder
 from flowprune.experiments.machine import require_machine, require_writable, whole_float32
 from flowprune.experiments.observing import Observer
 from flowprune.experiments.outcome import finish
-from flowprune.experiments.parts import Parts, build, build_pruner, cut_short
+from flowprune.experiments.parts import Parts, build, build_model, build_pruner, cut_short
 from flowprune.experiments.prefix import Prefix
 from flowprune.experiments.rows import Row
 from flowprune.experiments.spec import Spec
 from flowprune.experiments.tracking import agreement_rows
 from flowprune.prune import Pruner
+from flowprune.prune.collapse import collapse
 from flowprune.train import EpochRecord, Recorder, State, every, fit
 
 
@@ -152,6 +155,9 @@ class _Job:
         if now.iteration == 0:
             self.listen(Event(self.spec.run_id, "progress", "begins", 0, self.spec.epochs))
             self._write(self.observer.dense(0))
+            if self.spec.prune is not None and self.spec.prune.at == "init" and self.pruner is not None:
+                self._write(prune_at_init(self.spec, self.parts, self.pruner))
+                self.rounds = 1
             self._write(self.observer.flow(0))
             self.observer.follow(0)
 
@@ -185,6 +191,10 @@ class _Job:
         if self.pruner.waiting:
             return False
         self.rounds, self.cut_at = self.rounds + 1, epoch
+        if self.pruner.done and self.pruner.masks is not None:
+            dense = build_model(self.spec, self.parts.dataset)
+            example = None if self.pruner.masks.channelwise else self.parts.example_inputs
+            self._write(collapse_rows(collapse(dense, self.pruner.masks, example_inputs=example), epoch=epoch))
         return True
 
     def _write(self, rows: Iterable[Row]) -> None:

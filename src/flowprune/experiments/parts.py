@@ -14,6 +14,7 @@ from torch.optim import SGD, Optimizer
 from flowprune import data, models, objectives, schedules
 from flowprune.core.errors import invalid
 from flowprune.core.granularities import build_granularity
+from flowprune.core.recipes import RECIPES
 from flowprune.core.seeds import derive
 from flowprune.core.step import Step
 from flowprune.data import Batches, ImageSet
@@ -123,7 +124,7 @@ def scoring_temperature(spec: Spec) -> float:
         (5.0, 200.0)
     """
     asked = spec.prune.temperature if spec.prune else None
-    if asked == "published" and spec.prune is not None:
+    if asked == "published" and spec.prune is not None and spec.prune.recipe is None:
         asked = MEASURES[spec.prune.measure].temperature
     return spec.objective.temperature if asked is None or asked == "published" else asked
 
@@ -235,6 +236,8 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
     cut = spec.prune
     if cut is None:
         return None
+    if cut.at == "init":
+        return _holding(cut, parts)
     shape = cut.schedule
     if spec.reference_compat and cut.residual == "masked" and shape == "rounds":
         schedule = schedules.rounds_truncated(cut.rounds, sparsity=cut.sparsity)
@@ -262,6 +265,20 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
     )
     pruner.require_feasible(names=FIELDS)
     return pruner
+
+
+def _holding(cut: PruneSpec, parts: Parts) -> Pruner:
+    """A pruner that cuts nothing by itself, and holds the masks that are drawn before the first step."""
+    measure = cut.measure if cut.recipe is None else RECIPES[cut.recipe].measure
+    return Pruner(
+        parts.model,
+        parts.optimizer,
+        measure=measure,
+        granularity=parts.granularity,
+        objective=None if MEASURES[measure].objective else parts.scored,
+        schedule=schedules.one_shot(sparsity=cut.sparsity),
+        allow_revival=False,
+    )
 
 
 FIELDS: Final = Names(

@@ -79,7 +79,16 @@ class PruneSpec(Part):
     """Cut ``sparsity`` of the units in ``rounds`` cuts, one after each ``every``, the first after ``start`` and that.
 
     Attributes:
-        measure: A name of ``MEASURES``.
+        measure: A name of ``MEASURES``; empty where there is a recipe.
+        recipe: A name of ``RECIPES``, a published method; None where a measure is named.
+        at: ``"training"``: in rounds between epochs; ``"init"``: before the first step, in one go. Then ``start``,
+            ``every`` and ``when`` mean nothing, and units are weights.
+        iterations: At ``"init"``, how often scores are taken anew on the way; None: as often as the recipe does, or
+            once.
+        ablations: At ``"init"``, of ``"invert"``, ``"shuffle"`` and ``"reinitialize"``; see :func:`flowprune.prune`.
+        score_on: At ``"init"``, ``"fresh_draw"`` scores other weights than those that are trained.
+        rescale: At ``"init"``, kept weights are brought to the variance of dense ones by ``"layer"`` or ``"unit"``;
+            ``"recipe"``: where the recipe does so.
         rounds: How many cuts.
         sparsity: The fraction of units removed after the last cut, in [0, 1).
         granularity: A name of ``GRANULARITIES``, with its sizes: ``"channels"`` are removed physically; ``"weights"``,
@@ -109,7 +118,13 @@ class PruneSpec(Part):
             the founding paper's code gives the measure (200 for GraSP, 1 for gradient-norm preservation, else its own).
     """
 
-    measure: str
+    measure: str = ""
+    recipe: str | None = None
+    at: Literal["training", "init"] = "training"
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    ablations: tuple[Literal["invert", "shuffle", "reinitialize"], ...] = ()
+    score_on: Literal["own_weights", "fresh_draw"] = "own_weights"
+    rescale: Literal["recipe", "none", "layer", "unit"] = "recipe"
     rounds: Annotated[int, Field(ge=1)] = 1
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
     granularity: str = "channels"
@@ -131,6 +146,11 @@ class PruneSpec(Part):
     augmented: bool = False
     resampled: bool = False
     temperature: Annotated[float, Field(gt=0)] | Literal["published"] | None = None
+
+    @property
+    def method(self) -> str:
+        """The recipe, or the measure where there is none: what a column says of how units were chosen."""
+        return self.measure if self.recipe is None else self.recipe
 
 
 class TrackSpec(Part):

@@ -14,8 +14,10 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from flowprune.core.errors import invalid, unknown
 from flowprune.core.granularities import build_granularity, require_granularity
+from flowprune.core.recipes import RECIPES
 from flowprune.core.step import Step
 from flowprune.data.names import DATASETS
+from flowprune.experiments.initial import require_in_training, require_initial
 from flowprune.experiments.refusals import lines
 from flowprune.experiments.settings import (
     DEVICE,
@@ -38,7 +40,15 @@ SPEC_VERSION = 2
 """Part of every run's identity. Raise it when the same spec would give other numbers."""
 MASKED_VERSION = 3
 """The same for runs whose network is masked: up to 2, their signals counted weights that are held at zero."""
-LATER: Final[Mapping[str, object]] = {"prune.normalise": "none"}
+LATER: Final[Mapping[str, object]] = {
+    "prune.normalise": "none",
+    "prune.recipe": None,
+    "prune.at": "training",
+    "prune.iterations": None,
+    "prune.ablations": [],
+    "prune.score_on": "own_weights",
+    "prune.rescale": "recipe",
+}
 """Fields that came after the version, with what they are where nothing was asked for.
 
 A run that asks for nothing of them is the run that it was before, and keeps its identity.
@@ -114,15 +124,18 @@ class Spec(Part):
 
     @property
     def first_cut(self) -> int | None:
-        """The epoch after which the first cut is made, or the event it waits for is first looked at; None for none."""
-        if self.prune is None:
+        """The epoch after which the first cut is made, or the event it waits for is first looked at; None for none.
+
+        None as well for a run that is pruned before its first epoch: no two of them begin alike.
+        """
+        if self.prune is None or self.prune.at == "init":
             return None
         return Step.parse(self.prune.start).count + Step.parse(self.prune.every).count
 
     @property
     def latest(self) -> int:
         """After how many looks the first cut is made at the latest: 1 without an event to wait for."""
-        if self.prune is None or self.prune.when is None:
+        if self.prune is None or self.prune.at == "init" or self.prune.when is None:
             return 1
         if self.prune.latest != "auto":
             return self.prune.latest
@@ -131,8 +144,8 @@ class Spec(Part):
 
     @property
     def last_cut(self) -> int:
-        """The epoch after which the last cut is made at the latest; 0 where nothing is cut."""
-        if self.prune is None:
+        """The epoch after which the last cut is made at the latest; 0 where nothing is cut in training."""
+        if self.prune is None or self.prune.at == "init":
             return 0
         start, every = Step.parse(self.prune.start).count, Step.parse(self.prune.every).count
         return start + (self.latest + self.prune.rounds - 1) * every
@@ -150,7 +163,7 @@ class Spec(Part):
         return {
             "run": self.run_id,
             "name": self.name,
-            "measure": cut.measure if cut else "dense",
+            "measure": cut.method if cut else "dense",
             "rounds": cut.rounds if cut else 0,
             "sparsity": cut.sparsity if cut else 0.0,
             "granularity": cut.granularity if cut else "",
@@ -207,7 +220,7 @@ def override(spec: Spec, changes: Mapping[str, object]) -> Spec:
     """A copy with fields set by dotted path, such as ``{"prune.measure": "fisher", "seed": 1}``.
 
     The measure ``"dense"`` means no pruning at all: the run's ``prune`` is None and its other fields, which must
-    be fields nevertheless, are moot.
+    be fields nevertheless, are moot. A measure takes the place of a recipe, and a recipe that of a measure.
 
     Raises:
         ValueError: a path that no spec has, a value its field cannot take, or pruning without a measure.
@@ -220,6 +233,9 @@ def override(spec: Spec, changes: Mapping[str, object]) -> Spec:
     fields = spec.model_dump(mode="json")
     for path, value in changes.items():
         _set(fields, path.split("."), value)
+        other = {"prune.measure": "prune.recipe", "prune.recipe": "prune.measure"}.get(path)
+        if other is not None and other not in changes:  # one takes the place of the other
+            _set(fields, other.split("."), None if other == "prune.recipe" else "")
     changed = _valid(fields, "Spec")
     if changed.prune is not None and changed.prune.measure == "dense":
         changed = changed.model_copy(update={"prune": None})
@@ -235,7 +251,7 @@ def _require_sound(where: str, spec: Spec) -> None:
         *(("MEASURES", name, MEASURES) for name in (*spec.record.agreement, *spec.record.track.measures)),
     ]
     if spec.prune is not None:
-        names += [("MEASURES", spec.prune.measure, MEASURES), ("SCHEDULES", spec.prune.schedule, SCHEDULES)]
+        names += [_method_of(where, spec.prune), ("SCHEDULES", spec.prune.schedule, SCHEDULES)]
         names += [("EVENTS", spec.prune.when, EVENTS)] if spec.prune.when is not None else []
     for title, name, index in names:
         if name not in index:
@@ -251,6 +267,10 @@ def _require_sound(where: str, spec: Spec) -> None:
         raise invalid(f"{where}(record.scatter.epochs)", f"at most the {spec.epochs} epochs of training", got)
     if spec.prune is None:
         return
+    if spec.prune.at == "init":
+        require_initial(where, spec, spec.prune)
+        return
+    require_in_training(where, spec.prune)
     build_schedule(spec.prune.schedule, rounds=spec.prune.rounds, sparsity=spec.prune.sparsity)
     if spec.prune.when is not None:
         build_event(spec.prune.when, **spec.prune.when_options)
@@ -265,6 +285,14 @@ def _require_sound(where: str, spec: Spec) -> None:
     _, sizes = require_granularity(f"{where}(prune.granularity)", spec.prune.granularity)
     if sizes:
         _require_pattern(where, spec, spec.prune)
+
+
+def _method_of(where: str, cut: PruneSpec) -> tuple[str, str, Mapping[str, object]]:
+    """The index that the measure or the recipe must be in; exactly one of the two is named."""
+    if (cut.recipe is None) == (not cut.measure):
+        got = f"measure={cut.measure!r}, recipe={cut.recipe!r}"
+        raise invalid(f"{where}(prune.measure)", "given, or prune.recipe, exactly one of the two", got)
+    return ("MEASURES", cut.measure, MEASURES) if cut.recipe is None else ("RECIPES", cut.recipe, RECIPES)
 
 
 def _require_pattern(where: str, spec: Spec, cut: PruneSpec) -> None:

@@ -76,7 +76,9 @@ def cell(spec: Spec) -> str:
     if cut is None:
         return f"{where}, dense"
     rounds = f"{cut.rounds} round{'s' if cut.rounds > 1 else ''}"
-    words = [where, cut.measure, rounds, f"{100 * cut.sparsity:g} % of {units_in_words(cut.granularity)}"]
+    when = "before training" if cut.at == "init" else rounds
+    words = [where, cut.method, when, f"{100 * cut.sparsity:g} % of {units_in_words(cut.granularity)}"]
+    words += [*cut.ablations, *(["scored on a fresh draw"] if cut.score_on == "fresh_draw" else [])]
     if isinstance(cut.temperature, float):
         words.append(f"scored at T = {cut.temperature:g}")
     return ", ".join(words)

@@ -17,6 +17,7 @@ Flat = Mapping[str, object]
 COLUMN_FIELDS: Final = (
     "prune",
     "prune.measure",
+    "prune.recipe",
     "prune.rounds",
     "prune.sparsity",
     "prune.granularity",
@@ -90,7 +91,9 @@ def field_of(spec: Spec, path: str) -> object:
     if path not in known and not path.startswith(_MAPPINGS):
         raise unknown("Spec", path, known)
     fields = _flat(spec.model_dump(mode="json"))
-    return "dense" if path == "prune.measure" and spec.prune is None else fields.get(path)
+    if path == "prune.measure":
+        return "dense" if spec.prune is None else spec.prune.method
+    return fields.get(path)
 
 
 def _where(spec: Spec) -> tuple[object, ...]:
@@ -113,14 +116,14 @@ def _asked_twice(specs: Sequence[Spec]) -> set[tuple[object, ...]]:
 
 
 def _scored(spec: Spec) -> tuple[object, ...]:
-    return (*_kind(spec), spec.prune.measure if spec.prune else None)
+    return (*_kind(spec), spec.prune.method if spec.prune else None)
 
 
 def _scored_apart(specs: Sequence[Spec]) -> set[tuple[object, ...]]:
     """Peers, and a measure of theirs, that are scored at more than one temperature."""
     found: dict[tuple[object, ...], set[object]] = {}
     for spec in specs:
-        if spec.prune is not None:
+        if spec.prune is not None and spec.prune.recipe is None:
             asked = spec.prune.temperature
             own = MEASURES[spec.prune.measure].temperature if asked == "published" else asked
             found.setdefault(_scored(spec), set()).add(spec.objective.temperature if own is None else own)
@@ -154,7 +157,9 @@ def _visible(paths: Iterable[str], hidden: Sequence[str]) -> list[str]:
 def _told(fields: Flat, paths: Iterable[str], *, apart: bool) -> dict[str, object]:
     there = (path for path in paths if path in fields or path.startswith(_MAPPINGS))
     found = {path: fields.get(path) for path in there}
-    if TEMPERATURE in found and not isinstance(found[TEMPERATURE], float):
+    if TEMPERATURE in found and fields["prune.recipe"] is not None and not isinstance(found[TEMPERATURE], float):
+        del found[TEMPERATURE]
+    elif TEMPERATURE in found and not isinstance(found[TEMPERATURE], float):
         own = MEASURES[str(fields["prune.measure"])].temperature
         if own is not None and found[TEMPERATURE] is None:
             found[TEMPERATURE] = "of training"

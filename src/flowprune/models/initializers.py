@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from flowprune.core.arguments import require_model
-from flowprune.core.errors import invalid
+from flowprune.core.errors import invalid, renamed
 from flowprune.models.edge_of_chaos import Activation, EdgeOfChaos, edge_of_chaos
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -44,18 +44,48 @@ def edge_of_chaos_(
         >>> round(found.sigma_w**2, 6), abs(float(model[0].weight.detach().var()) * 400 - 2) < 0.02
         (2.0, True)
     """
-    require_model("edge_of_chaos_", model)
+    point = edge_of_chaos(activation, sigma_b)
+    with renamed({"normal_(": "edge_of_chaos_("}):
+        normal_(model, point.sigma_w, sigma_b, generator=generator)
+    return point
+
+
+@torch.no_grad()
+def normal_(
+    model: nn.Module, sigma_w: float, sigma_b: float = 0.0, *, generator: torch.Generator | None = None
+) -> None:
+    """Draw the weights of all linear and convolutional layers from a normal distribution, in place.
+
+    Formula: W ~ N(0, sigma_w² / fan-in), b ~ N(0, sigma_b²).
+
+    Args:
+        model: Is changed.
+        sigma_w: Standard deviation of a row of weights, as a whole.
+        sigma_b: Standard deviation of the biases.
+        generator: What is drawn from; by default PyTorch's own.
+
+    Raises:
+        ValueError: no module, one without such layers, a standard deviation out of range, or ``sigma_b`` above 0 where
+            a layer has no bias.
+
+    Example:
+        >>> layer = nn.Linear(400, 300)
+        >>> normal_(layer, 2.0, generator=torch.Generator().manual_seed(0))
+        >>> abs(float(layer.weight.detach().var()) * 400 - 4) < 0.05, float(layer.bias.abs().sum())
+        (True, 0.0)
+    """
+    require_model("normal_", model)
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LAYERS)]
     if not layers:
-        raise invalid("edge_of_chaos_(model=)", "one with linear or convolutional layers", type(model).__name__)
+        raise invalid("normal_(model=)", "one with linear or convolutional layers", type(model).__name__)
+    if not (math.isfinite(sigma_w) and sigma_w > 0 and math.isfinite(sigma_b) and sigma_b >= 0):
+        raise invalid("normal_(sigma_w=, sigma_b=)", "above 0, and 0 or above", (sigma_w, sigma_b))
     bare = [name for name, module in layers if module.bias is None]
     if sigma_b > 0 and bare:
         todo = "Give the layers biases, or pass 0."
-        raise invalid("edge_of_chaos_(sigma_b=)", f"0 for layers without bias, such as {bare[0]!r}", sigma_b, todo)
-    point = edge_of_chaos(activation, sigma_b)
+        raise invalid("normal_(sigma_b=)", f"0 for layers without bias, such as {bare[0]!r}", sigma_b, todo)
     for _, module in layers:
         fan_in = module.weight[0].numel()
-        module.weight.normal_(0.0, point.sigma_w / math.sqrt(fan_in), generator=generator)
+        module.weight.normal_(0.0, sigma_w / math.sqrt(fan_in), generator=generator)
         if module.bias is not None:
             module.bias.normal_(0.0, sigma_b, generator=generator) if sigma_b else module.bias.zero_()
-    return point

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, Literal
 
 from torch import Tensor, nn
 
-from flowprune.core.errors import unknown
+from flowprune.core.errors import invalid, unknown
 from flowprune.models.initial import initial_weights
+from flowprune.models.initializers import edge_of_chaos_, normal_
 from flowprune.models.widths import scale_by
 
 ACTIVATIONS: Final[dict[str, Callable[[], nn.Module]]] = {
@@ -20,6 +21,10 @@ ACTIVATIONS: Final[dict[str, Callable[[], nn.Module]]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
+
+
+INITIAL: Final = ("pytorch", "edge_of_chaos")
+"""How weights are drawn, by name; a number stands for a standard deviation."""
 
 
 class MLP(nn.Module):
@@ -42,7 +47,7 @@ class MLP(nn.Module):
         return last(x)
 
 
-def mlp(
+def mlp(  # noqa: PLR0913, each argument is an option of a spec
     in_features: int,
     widths: Sequence[int] = (128, 64),
     num_classes: int = 10,
@@ -50,14 +55,21 @@ def mlp(
     activation: str = "relu",
     bias: bool = True,
     width: float = 1.0,
+    repeat: int = 1,
+    initial: float | Literal["pytorch", "edge_of_chaos"] = "pytorch",
+    sigma_b: float = 0.0,
     seed: int = 0,
 ) -> MLP:
     """A multi-layer perceptron with hidden layers of the given widths.
 
-    ``width`` multiplies all of ``widths``.
+    ``width`` multiplies all of ``widths``, and there are ``repeat`` times as many of them, one round after the other.
+    ``initial`` is how weights are drawn: as PyTorch draws them; from N(0, σ² / fan-in), where it is a number σ; or so,
+    at the edge of chaos of the activation (:func:`flowprune.models.edge_of_chaos`). The latter two draw biases from
+    N(0, sigma_b²).
 
     Raises:
         UnknownNameError: an unknown activation.
+        ValueError: ``sigma_b`` beside PyTorch's own weights or without biases, or a number out of range.
 
     Example:
         >>> model = mlp(4, (3,), num_classes=2)
@@ -71,5 +83,17 @@ def mlp(
         raise unknown("ACTIVATIONS", activation, ACTIVATIONS)
     scaled = scale_by(width)
     hidden = [scaled(channels) for channels in widths]
+    if isinstance(repeat, bool) or repeat < 1:
+        raise invalid("mlp(repeat=)", "a whole number >= 1", repeat)
+    if isinstance(initial, str) and initial not in INITIAL:
+        raise unknown("mlp(initial=)", initial, INITIAL)
+    if initial == "pytorch" and sigma_b:
+        todo = "Pass initial='edge_of_chaos', or a number."
+        raise invalid("mlp(sigma_b=)", "0 where PyTorch draws the biases", sigma_b, todo)
     with initial_weights(seed):
-        return MLP((in_features, *hidden, num_classes), ACTIVATIONS[activation], bias)
+        model = MLP((in_features, *hidden * repeat, num_classes), ACTIVATIONS[activation], bias)
+        if initial == "edge_of_chaos":
+            edge_of_chaos_(model, activation, sigma_b)
+        elif not isinstance(initial, str):
+            normal_(model, initial, sigma_b)
+        return model

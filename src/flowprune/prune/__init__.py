@@ -1,11 +1,11 @@
 """When and how pruning happens: in one call, or in rounds inside a training loop."""
 
+from flowprune.core.recipes import RECIPES
 from flowprune.prune.budget import Budget
 from flowprune.prune.carry_out import carry_out_
 from flowprune.prune.once import PruneResult, prune
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.recipe import Recipe
-from flowprune.prune.recipes.index import RECIPES
 from flowprune.prune.records import Cut, Round
 from flowprune.prune.rounding import RoundedWidths, round_widths
 from flowprune.prune.rule import Rule, RuleOptions

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from flowprune.core.errors import invalid, unknown
+from flowprune.core.recipes import RECIPES
 from flowprune.masks.density_names import DENSITIES
 from flowprune.measures import Measure, own_objective, require_measure
 from flowprune.models.residual import is_stable
 from flowprune.prune.afterwards import Afterwards
 from flowprune.prune.options import ABLATIONS
 from flowprune.prune.recipe import Recipe
-from flowprune.prune.recipes.index import RECIPES
 from flowprune.schedules import Schedule, build, one_shot, require_schedule
 
 AFTER = ("ablations", "score_on", "build", "rescale", "sigma_w")
@@ -91,7 +91,7 @@ def _recipe(asked: object) -> Recipe | None:
         return asked
     if not isinstance(asked, str):
         raise invalid("prune(recipe=)", "a name in fp.RECIPES, or a Recipe", asked)
-    return RECIPES[asked]
+    return cast(Recipe, RECIPES[asked])
 
 
 def _require_fit(recipe: Recipe, model: nn.Module, objective: object) -> None:

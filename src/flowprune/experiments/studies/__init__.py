@@ -9,7 +9,7 @@ from flowprune.core.index import Index
 if TYPE_CHECKING:
     from flowprune.experiments.study import Study
 
-NAMES = ("demo", "lubana2021", "lubana2021_small")
+NAMES = ("demo", "depth", "init_small", "lubana2021", "lubana2021_small")
 
 STUDIES: Index[Study] = Index("STUDIES", {name: f"{__name__}:{name}" for name in NAMES})
 """Studies by name."""

@@ -1,11 +1,15 @@
-"""All recipes by name. One row adds one; nothing is imported before it is asked for."""
+"""Recipes by name: published methods, in the words of specs, the command line and reports.
+
+One row adds one; reading a name imports nothing.
+"""
 
 from __future__ import annotations
 
-from flowprune.core.index import Index
-from flowprune.prune.recipe import Recipe
+from typing import Any, Final
 
-RECIPES: Index[Recipe] = Index(
+from flowprune.core.index import Index
+
+RECIPES: Final[Index[Any]] = Index(
     "RECIPES",
     {
         "snip": "flowprune.prune.recipes.snip:SNIP",
