@@ -23,7 +23,7 @@ def collapse_rows(found: Collapse, *, epoch: int) -> Iterator[Row]:
         "kind": "collapse",
         "epoch": epoch,
         "unit": found.unit,
-        "sparsity": found.sparsity,
+        "achieved_sparsity": found.sparsity,
         "effective_sparsity": found.effective_sparsity,
         "compression": found.compression,
         "largest_safe_sparsity": None if safe is None else safe.sparsity,
