@@ -56,8 +56,9 @@ def _run(measure, rounds, seed, epochs, sparsity):
     own = [*_epochs(rng, measure, rounds, epochs), *_flow(rng, rounds, epochs), *_result(rng, measure, rounds, epochs)]
     own += _steps(Random(f"steps-{measure}-{rounds}-{seed}"), epochs)
     if measure != "dense":
-        own += [*_cuts(rng, measure, rounds, sparsity), *_layers(rng, measure, rounds, sparsity), *_agreement(seed)]
-        own += _looks()
+        layers = list(_layers(rng, measure, rounds, sparsity))
+        own += [*_cuts(rng, measure, rounds, sparsity), *layers, *_agreement(seed)]
+        own += [*_looks(), *_collapse(Random(f"idle-{measure}-{rounds}-{seed}"), layers[-len(LAYERS) :], rounds)]
     else:
         own += _watched(Random(f"watched-{seed}"), epochs)
     return [{**about, **row} for row in own]
@@ -204,6 +205,29 @@ def _layers(rng, measure, rounds, sparsity):
             kept = max(round(0.05 * units) or 1, round(share * units))
             hit = share * units < 0.06 * units
             yield {"kind": "layer", "round": k, "layer": name, "units": units, "kept": kept, "floor_hit": hit}
+
+
+def _collapse(rng, layers, epoch):
+    """The diagnosis of what the last cut left: a few kept weights of the lower layers are on no path."""
+    idle = {row["layer"]: min(row["kept"] - 1, rng.choice((0, 0, 1, 2))) for row in layers}
+    kept, total = sum(row["kept"] for row in layers), sum(row["units"] for row in layers)
+    last = [row["layer"] for row in layers if row["kept"] == 1]
+    yield {
+        "kind": "collapse",
+        "epoch": epoch,
+        "unit": "weights",
+        "effective_sparsity": 1 - (kept - sum(idle.values())) / total,
+        "compression": total / kept,
+        "largest_safe_sparsity": 0.96 + rng.uniform(0, 0.01),
+        "dies_first": "stem.conv",
+        "conservation": rng.uniform(0, 0.2),
+        "warnings": [f"the last weight is all that is kept of {', '.join(last)}; the next cut may empty it."]
+        * bool(last),
+    }
+    for row in layers:
+        counts = {"kept": row["kept"], "total": row["units"], "effective": row["kept"] - idle[row["layer"]]}
+        units = {"inputs": 3, "dead_inputs": 0, "outputs": 16, "dead_outputs": idle[row["layer"]]}
+        yield {"kind": "collapse_layer", "epoch": epoch, "layer": row["layer"], **counts, **units}
 
 
 def _agreement(seed):

@@ -14,6 +14,7 @@ from flowprune.report import page, write
 from flowprune.report.evidence import Evidence, load
 from flowprune.report.figures import FIGURES
 from flowprune.report.page import render
+from flowprune.report.tables import TABLES
 from tests.report import fabricate
 
 VOID = {"meta", "path", "use", "rect", "br"}
@@ -57,6 +58,7 @@ def test_every_tag_is_closed_and_no_id_repeats(html):
 
 def test_it_carries_table_figures_checks_and_runs(html):
     assert html.count("<figure") == len(FIGURES)
+    assert all(f'id="s0-table-{name}"' in html for name in TABLES if TABLES[name].within)
     assert html.count('<svg class="wide"') == html.count('<svg class="narrow"') == len(FIGURES)
     assert html.count('role="img" aria-label="') == 2 * len(FIGURES)
     assert "Not recorded in these runs" not in html
@@ -78,7 +80,9 @@ def test_what_was_not_recorded_is_named_once_in_a_line():
     shown = ("accuracy", "convergence", "gradient_norm")
     assert re.findall(r'<figure id="s0-(\w+)"', html) == list(shown)
     said = re.search(r"Not recorded in these runs, so not shown: (.*?)\.</p>", html)
-    assert said[1].split("; ") == [FIGURES[name].title for name in FIGURES if name not in shown]
+    absent = [FIGURES[name].title for name in FIGURES if name not in shown]
+    assert said[1].split("; ") == absent + [TABLES[name].title for name in TABLES if TABLES[name].within]
+    assert "s0-table" not in html  # no heading of an empty table
     assert "No run stored a result" in html
     assert html.count("<svg") == 2 * len(shown)
 

@@ -7,6 +7,7 @@ import pytest
 from flowprune.report.ranks import spearman
 from flowprune.report.shapes.accuracy import accuracy
 from flowprune.report.shapes.agreement import agreement
+from flowprune.report.shapes.collapse import collapse
 from flowprune.report.shapes.cuts import by_size, cuts, fit
 from flowprune.report.shapes.flow import flow, match
 from flowprune.report.shapes.layers import layers
@@ -20,12 +21,14 @@ SHAPES = {
     "cut": cuts,
     "agreement": agreement,
     "layer": layers,
+    "collapse": collapse,
     "result": tradeoff,
 }
 
 
 def without(rows, kind):
-    return [row for row in rows if row["kind"] != kind]
+    """The rows of other kinds; layers are told by two."""
+    return [row for row in rows if row["kind"] not in (kind, f"collapse_{kind}")]
 
 
 @pytest.mark.parametrize("kind", SHAPES)
@@ -47,6 +50,9 @@ def test_records_do_not_depend_on_the_order_of_runs(rows, kind):
         assert fit(one.loss).rank == pytest.approx(fit(other.loss).rank)
     elif kind == "flow":
         assert match(one.velocity) == match(other.velocity)
+    elif kind == "collapse":
+        assert one.configs.keys() == other.configs.keys()
+        assert {each.words for each in one.warnings} == {each.words for each in other.warnings}
     elif kind == "layer":
         assert one.names == other.names
     elif kind == "agreement":

@@ -64,13 +64,14 @@ class Plate:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One comparison on the page; ``absent``: titles of the figures for which nothing was recorded."""
+    """One comparison on the page; ``absent``: titles of the figures and tables for which nothing was recorded."""
 
     title: str
     tiles: tuple[Tile, ...]
     columns: tuple[str, ...]
     lines: tuple[tuple[Result, tuple[Cell, ...]], ...]
     conditions: str
+    grids: tuple[tuple[str, Grid], ...]
     plates: tuple[Plate, ...]
     absent: tuple[str, ...]
 
@@ -130,14 +131,19 @@ def _chapter(comparison: Comparison, index: int, *, first: bool) -> Chapter:
     columns = shown(body)
     names = [name for name in FIGURES if first or FIGURES[name].needs.runs != "dense"]
     plates = {name: _plate(comparison, name, f"s{index}-{name}") for name in names}
+    grids = {name: TABLES[name].of(comparison.rows) for name in TABLES if TABLES[name].within}
     return Chapter(
         title=comparison.title,
         tiles=glance(results),
         columns=tuple(COLUMNS[index] for index in columns),
         lines=tuple((each, tuple(line[i] for i in columns)) for each, line in zip(results, body, strict=True)),
         conditions=conditions(results),
+        grids=tuple((f"s{index}-table-{name}", grid) for name, grid in grids.items() if grid is not None),
         plates=tuple(plate for plate in plates.values() if plate is not None),
-        absent=tuple(FIGURES[name].title for name, plate in plates.items() if plate is None),
+        absent=(
+            *(FIGURES[name].title for name, plate in plates.items() if plate is None),
+            *(TABLES[name].title for name, grid in grids.items() if grid is None),
+        ),
     )
 
 
@@ -160,7 +166,7 @@ def _plate(comparison: Comparison, name: str, prefix: str) -> Plate | None:
 
 def _grids(rows: Sequence[Row]) -> list[tuple[str, Grid]]:
     """The tables that span several comparisons, by name."""
-    found = [(name, TABLES[name].of(rows)) for name in TABLES]
+    found = [(f"table-{name}", TABLES[name].of(rows)) for name in TABLES if not TABLES[name].within]
     return [(name, grid) for name, grid in found if grid is not None and len(grid.groups) > 1]
 
 

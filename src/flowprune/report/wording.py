@@ -79,6 +79,16 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def sparse_percent(share: float) -> str:
+    """A share of one, in percent, with two figures where it is below one percent.
+
+    Example:
+        >>> sparse_percent(0.37), sparse_percent(0.00261), sparse_percent(0.0)
+        ('37 %', '0.26 %', '0 %')
+    """
+    return f"{figures(100 * share, 2)} %" if 0 < share < 0.01 else percent(share, 0)
+
+
 def accuracy(value: Spread, *, count: bool = False) -> str:
     """A mean accuracy in percent with its spread; one run is labelled as such.
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from flowprune.report.theme import MUTED
 
 LEAST_ERROR = 5e-4
+SPARSE = 0.02
+"""Below this share of a layer, a linear axis of shares hides what is left."""
 TICKS = (
     (1 - LEAST_ERROR, 0.999, 0.99, 0.9, 0.0),
     (0.5, 0.95, 0.98, 0.8, 0.995, 0.998, 0.7, 0.2),
@@ -72,6 +74,26 @@ def _ticks(bottom: float, top: float) -> list[float]:
             if bottom <= tick <= top and apart:
                 kept.append(tick)
     return sorted(kept)
+
+
+def share_axis(axes: Axes, shares: Sequence[float], *, most: int) -> None:
+    """A horizontal axis of shares in percent; logarithmic where any is below 2 %, with 0 set apart at its left end."""
+    least = 100 * min((share for share in shares if share > 0), default=1.0)
+    if least >= 100 * SPARSE:
+        axes.set_xlim(-2, 104)
+        axes.set_xticks([0, 25, 50, 75, 100])
+        return
+    low, high = 10.0 ** math.floor(math.log10(least)), 140.0
+    if min(shares) > 0:
+        axes.set_xscale("log")
+        axes.set_xlim(max(low, least / 1.6), high)
+        axes.set_xticks(log_ticks(max(low, least / 1.6), high, most))
+    else:
+        axes.set_xscale("symlog", linthresh=low, linscale=0.5)
+        axes.set_xlim(-0.15 * low, high)
+        axes.set_xticks(decades(0.0, high, low, most))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(PLAIN)
 
 
 def spans_decades(values: Sequence[float], most: float = 4.0) -> float | None:

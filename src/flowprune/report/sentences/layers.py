@@ -6,7 +6,7 @@ from flowprune.report.sentences.paired import HOW, told
 from flowprune.report.shapes.layers import Ends, Layer, Layers
 from flowprune.report.shapes.runs import Config
 from flowprune.report.spread import Spread
-from flowprune.report.wording import cut_in, percent
+from flowprune.report.wording import cut_in, percent, sparse_percent
 
 INCREASE = "gradient_norm_increase"
 BEYOND = "What early layers lose beside the rest, less the most that any other measure takes of them"
@@ -20,7 +20,9 @@ def say(records: Layers) -> str:
     words = f"{_uneven(ranked[0], found[ranked[0]])}" if ranked else "No layer was cut"
     if len(ranked) > 1:
         low, high = _ends(found[ranked[-1]])
-        words += f"; {ranked[-1].name} cut most evenly ({percent(low.kept.mean, 0)} to {percent(high.kept.mean, 0)})"
+        words += (
+            f"; {ranked[-1].name} cut most evenly ({sparse_percent(low.kept.mean)} to {sparse_percent(high.kept.mean)})"
+        )
     return " ".join(part for part in (f"{words}.", _early(records, rounds), _floors(records)) if part)
 
 
@@ -38,8 +40,8 @@ def _uneven(config: Config, own: tuple[Layer, ...]) -> str:
     low, high = _ends(own)
     return (
         f"In {cut_in(config.rounds)}, {config.name} cut most unevenly, leaving"
-        f" {percent(low.kept.mean, 0)} of {low.name.removesuffix('.weight')}"
-        f" and {percent(high.kept.mean, 0)} of {high.name.removesuffix('.weight')}"
+        f" {sparse_percent(low.kept.mean)} of {low.name.removesuffix('.weight')}"
+        f" and {sparse_percent(high.kept.mean)} of {high.name.removesuffix('.weight')}"
     )
 
 
@@ -85,5 +87,14 @@ def caption(records: Layers) -> str:
         " Shaded: the first third of the layers; the shares kept of it and of the rest are means over layers."
         " Dashed: the share left of all layers together."
         f" {HOW} Marks: mean over seeds; {strokes}. Ringed: the least number"
-        " of units a layer may keep was reached in at least one run."
+        f" of units a layer may keep was reached in at least one run.{_paths(records)}"
     )
+
+
+def _paths(records: Layers) -> str:
+    """How to read what is drawn of paths, where it is known."""
+    if not records.paths:
+        return ""
+    most = ", in the largest number of rounds" if len(records.rounds) > 1 else ""
+    dead = f" Dead: outputs of the layer that no weight on a path makes, mean over seeds{most}." if records.dead else ""
+    return f" Crosses: the share on a path from input to output, where that is less than is kept.{dead}"

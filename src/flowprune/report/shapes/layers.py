@@ -9,9 +9,10 @@ from flowprune.report.reproduction.case import Case
 from flowprune.report.reproduction.profiles import beyond_others
 from flowprune.report.reproduction.reading import Cell
 from flowprune.report.shapes.depth import early, in_depth
+from flowprune.report.shapes.paths import Path, Paths, layer_rows, paths
 from flowprune.report.shapes.runs import Config, all_rounds, by_config, grouped
 from flowprune.report.spread import Spread, spread
-from flowprune.report.values import Row, finite, kind, number, text, whole
+from flowprune.report.values import Row, finite, number, text, whole
 from flowprune.report.wording import ordered
 
 Kind = tuple[str, tuple[tuple[str, str], ...]]
@@ -48,6 +49,7 @@ class Layers:
         ends: Empty below three layers.
         pairs: By name of each gradient-norm increase: by how much it cuts early layers more than every other measure,
             seed by seed, at every number of rounds.
+        paths: What of a layer is on a path from input to output, where it is known.
     """
 
     names: tuple[str, ...]
@@ -55,6 +57,7 @@ class Layers:
     configs: dict[Config, tuple[Layer, ...]]
     ends: dict[Config, Ends]
     pairs: dict[str, list[tuple[Cell, Case]]]
+    paths: Paths
     notes: tuple[str, ...]
 
     @property
@@ -77,6 +80,21 @@ class Layers:
         """The configurations of a panel, by rounds."""
         return tuple(sorted(config for config in self.configs if (config.measure, config.setting) == kind))
 
+    def path(self, config: Config, layer: str) -> Path | None:
+        """What of a layer is on a path under one configuration, or None where it is not known."""
+        return self.paths.get(config, {}).get(layer)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """All that is drawn: every share kept, and every share on a path."""
+        kept = [share for own in self.configs.values() for layer in own for share in layer.shares]
+        return (*kept, *(path.share.mean for own in self.paths.values() for path in own.values()))
+
+    @property
+    def dead(self) -> bool:
+        """Whether any layer is known to have dead outputs."""
+        return any(path.dead is not None and path.dead.mean for own in self.paths.values() for path in own.values())
+
     def overall(self, config: Config) -> float:
         """The mean share kept of all units together under one configuration."""
         own = self.configs[config]
@@ -85,7 +103,7 @@ class Layers:
 
 
 def layers(rows: Sequence[Row]) -> Layers | None:
-    """The last round's ``kind="layer"`` rows of each run, or None.
+    """The last round's ``kind="layer"`` rows of each run, or None; of a run without any, what its diagnosis counts.
 
     A floor counts as hit in a run if it held in any of its rounds.
 
@@ -95,7 +113,7 @@ def layers(rows: Sequence[Row]) -> Layers | None:
         >>> next(iter(found.configs.values()))
         (Layer(name='conv', shares=(0.25,), floor_hits=1),)
     """
-    kept, notes = finite(kind(rows, "layer"), "units", "kept")
+    kept, notes = finite(layer_rows(rows), "units", "kept")
     kept = [row for row in kept if number(row, "units")]
     if not kept:
         return None
@@ -104,7 +122,7 @@ def layers(rows: Sequence[Row]) -> Layers | None:
     groups = by_config(kept)
     ends = {name: found for name, own in groups.items() if (found := _ends(own, early(names))) is not None}
     configs = {name: _layers(own, names) for name, own in groups.items()}
-    return Layers(names, units, configs, ends, beyond_others(kept), notes)
+    return Layers(names, units, configs, ends, beyond_others(kept), paths(rows, kept), notes)
 
 
 def _layers(rows: Sequence[Row], names: Sequence[str]) -> tuple[Layer, ...]:

@@ -1,4 +1,4 @@
-"""The tables over several comparisons, by name, in the order of the report. A new table is a file here and a line."""
+"""The tables of the report, by name, in its order. A new table is a file here and a line in the index."""
 
 from __future__ import annotations
 
@@ -17,5 +17,6 @@ TABLES: Index[Table] = Index(
         "accuracy": "flowprune.report.tables.accuracy:TABLE",
         "gradient_norm": "flowprune.report.tables.gradient_norm:TABLE",
         "sizes": "flowprune.report.tables.sizes:TABLE",
+        "collapse": "flowprune.report.tables.collapse:TABLE",
     },
 )

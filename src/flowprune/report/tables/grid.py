@@ -41,6 +41,8 @@ class Grid:
         names: How many of the first columns name a line; the others hold numbers.
         lines: Cells by line, as many as there are columns.
         note: How to read it.
+        sentence: What it shows; empty where there is nothing to say.
+        warnings: What of it a reader must look at.
     """
 
     title: str
@@ -48,6 +50,8 @@ class Grid:
     names: int
     lines: tuple[tuple[Cell, ...], ...]
     note: str
+    sentence: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[str, tuple[tuple[Cell, ...], ...]], ...]:
@@ -65,7 +69,7 @@ class Grid:
         return tuple((words, tuple(lines)) for words, lines in found.items())
 
     def markdown(self) -> str:
-        """The table as GitHub Markdown: title, lines, note.
+        """The table as GitHub Markdown: title, sentence, lines, note, warnings.
 
         Example:
             >>> print(Grid("Sizes", ("model", "units"), 1, ((Cell("vgg13"), Cell("736")),), "Counted.").markdown())
@@ -80,7 +84,9 @@ class Grid:
         rule = ["---" if index < self.names else "---:" for index in range(len(self.columns))]
         body = [[_escaped(str(cell)) for cell in line] for line in self.lines]
         lines = ["| " + " | ".join(line) + " |" for line in ([_escaped(name) for name in self.columns], rule, *body)]
-        return "\n".join([f"**{self.title}**", "", *lines, "", self.note])
+        said = [self.sentence, ""] if self.sentence else []
+        warned = ["", *(f"- {words}" for words in self.warnings)] if self.warnings else []
+        return "\n".join([f"**{self.title}**", "", *said, *lines, "", self.note, *warned])
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,13 @@ class Table:
         title: What it is about, a few words.
         needs: What it reads, told where there is none.
         of: Rows of any number of comparisons to a table; None where they carry nothing of it.
+        within: Whether the report sets it once in each comparison, and not once across all.
     """
 
     title: str
     needs: Needs
     of: Callable[[Sequence[Row]], Grid | None]
+    within: bool = False
 
     def __str__(self) -> str:
         return self.title
