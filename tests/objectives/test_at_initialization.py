@@ -100,6 +100,17 @@ class TestSynapticFlow:
         one, other = (fp.gather(model, synaptic_flow(), [(torch.randn(n, 4), torch.zeros(n))]) for n in (1, 7))
         assert all(torch.equal(one.gradient[n], g) for n, g in (other.gradient or {}).items() if one.gradient)
 
+    def test_one_batch_is_read_of_many(self) -> None:
+        read: list[int] = []
+
+        def batches():  # noqa: ANN202
+            for index in range(5):
+                read.append(index)
+                yield torch.zeros(2, 4), None
+
+        fp.gather(mlp(4, 3), synaptic_flow(), batches())
+        assert read == [0]
+
     def test_the_measure_refuses_another_objective(self) -> None:
         signals = fp.gather(mlp(4, 3), cross_entropy(), [classes()])
         with pytest.raises(ValueError, match=r"score\('synflow', signals=\) must be of the objective 'synaptic_flow'"):

@@ -53,6 +53,7 @@ class SynapticFlow:
     shifts: bool = False
     name: str = "synaptic_flow"
     precision: ClassVar[str] = "float64"
+    one_batch: ClassVar[bool] = True
 
     def __call__(self, forward: Any, batch: Any) -> Tensor:
         """R, a scalar tensor."""

@@ -6,6 +6,8 @@ from flowprune.prune.carry_out import carry_out_
 from flowprune.prune.once import PruneResult, prune
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.recipe import Recipe
+from flowprune.prune.recipes.imp import Level, Tickets, imp
+from flowprune.prune.recipes.rewinding import redrawn
 from flowprune.prune.records import Cut, Round
 from flowprune.prune.rounding import RoundedWidths, round_widths
 from flowprune.prune.rule import Rule, RuleOptions
@@ -16,6 +18,7 @@ __all__ = [
     "RECIPES",
     "Budget",
     "Cut",
+    "Level",
     "PruneResult",
     "Pruner",
     "Recipe",
@@ -24,8 +27,11 @@ __all__ = [
     "Rule",
     "RuleOptions",
     "Solution",
+    "Tickets",
     "carry_out_",
+    "imp",
     "prune",
+    "redrawn",
     "round_widths",
     "solve",
 ]

@@ -78,7 +78,8 @@ def sweep(request: Request, batches: Iterable[Any], rewind: Restore) -> Fields:
     needs = request.needs
     source = read(batches, request.model)
     leading = next(source)
-    kept: Iterable[Counted] = chain([leading], source)
+    alike = getattr(request.objective, "one_batch", False)  # all batches give the same
+    kept: Iterable[Counted] = [leading] if alike else chain([leading], source)
     if "hessian_gradient" in needs or ("fisher" in needs and needs & FIRST_SWEEP):
         kept = list(kept)
     fields: Fields = {"example_inputs": examples(leading)}
