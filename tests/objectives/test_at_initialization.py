@@ -103,7 +103,7 @@ class TestSynapticFlow:
     def test_one_batch_is_read_of_many(self) -> None:
         read: list[int] = []
 
-        def batches():  # noqa: ANN202
+        def batches():
             for index in range(5):
                 read.append(index)
                 yield torch.zeros(2, 4), None
