@@ -296,3 +296,45 @@ def test_a_budget_is_met_and_told(tmp_path):
 def test_a_form_of_residual_streams_is_of_channels():
     common = ("prune", "--model", "resnet20", "--sparsity", "0.3", "--granularity", "weights")
     assert "--granularity channels" in call(*common, "--residual", "inner", code=2)
+
+
+@pytest.mark.parametrize("recipe", ["synflow", "snip", "erk", "phew"])
+def test_prune_by_a_recipe(tmp_path, recipe):
+    out = tmp_path / recipe
+    said = call("prune", "--recipe", recipe, "--sparsity", 0.9, "--samples", 64, "--out", out, "--batch-sizes", "1")
+    assert "on no path" in said
+    assert "compression 10x" in said
+    assert said.startswith(f"{recipe}: sparsity 0.9")
+    model = fp.load(fp.models.build("digits_convnet"), out)
+    weights = [param for param in model.parameters() if param.ndim > 1]
+    total = sum(param.numel() for param in weights)
+    assert sum(int((param == 0).sum()) for param in weights) == round(0.9 * total)
+    kept = {name: round(int((p != 0).sum()) / p.numel(), 2) for name, p in model.named_parameters() if p.ndim > 1}
+    assert len(set(kept.values())) > 1  # densities differ by layer, those of erk too
+
+
+def test_prune_by_a_recipe_with_ablations(tmp_path):
+    options = ("--recipe", "snip", "--sparsity", 0.9, "--samples", 64, "--batch-sizes", "1")
+    call("prune", *options, "--out", tmp_path / "plain")
+    call("prune", *options, "--ablate", "shuffle", "--ablate", "reinitialize", "--out", tmp_path / "ablated")
+    plain, ablated = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "ablated"))
+    for name, weight in plain.items():
+        if weight.ndim > 1:
+            assert int((weight != 0).sum()) == int((ablated[name] != 0).sum())
+            assert not torch.equal(weight != 0, ablated[name] != 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--recipe", "snipe"), "synflow"),
+        (("--recipe", "snip", "--temperature", 5), "left out with --recipe"),
+        (("--recipe", "sbp_sr"), "a Stable ResNet"),
+        (("--recipe", "snip", "--ablate", "mix"), "--ablate"),
+        (("--recipe", "magnitude", "--sparsity", 0.9999), "largest safe sparsity of these scores is"),
+        (("--recipe", "force", "--granularity", "channels"), "one whose cuts stay with channels"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_told(tmp_path, options, said):
+    output = call("prune", "--sparsity", 0.9, "--samples", 64, "--out", tmp_path / "pruned", *options, code=2)
+    assert said in " ".join(output.split())

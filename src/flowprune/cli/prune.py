@@ -5,11 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowprune.cli.headings import AMOUNT, OUTPUT, UNITS
+from flowprune.cli.headings import AMOUNT, OUTPUT
+from flowprune.cli.method import (
+    Ablate,
+    GranularityOrNone,
+    MeasureOrNone,
+    Recipe,
+    Rescale,
+    ScoreOn,
+    method,
+    schedule_of,
+    scored,
+)
 from flowprune.cli.options import (
     AnyDataset,
     AnyModel,
@@ -29,9 +40,7 @@ from flowprune.cli.options import (
 from flowprune.core.errors import invalid
 
 if TYPE_CHECKING:
-    from flowprune.cli.subject import Subject
     from flowprune.prune import Budget, PruneResult
-    from flowprune.schedules import Schedule as Schedules
 
 Sparsity = Annotated[
     float | None,
@@ -50,53 +59,6 @@ BudgetText = Annotated[
         "bytes or channels as a fraction in (0, 1] of the dense model or an amount, or latency_ms, at the first of "
         "--batch-sizes. flops counts multiply-adds: halve an amount that counts both.",
         rich_help_panel=AMOUNT,
-    ),
-]
-MeasureOrNone = Annotated[
-    str | None,
-    typer.Option(
-        "--measure",
-        help="A name of: flowprune list measures. By default loss_preservation, where there is no --recipe.",
-        rich_help_panel=UNITS,
-    ),
-]
-GranularityOrNone = Annotated[
-    str | None,
-    typer.Option(
-        "--granularity",
-        help="What a unit is, by a name of: flowprune list granularities; with its sizes, as nm:2:4 and blocks:4x1. By "
-        "default channels, with --recipe weights.",
-        rich_help_panel=UNITS,
-    ),
-]
-Recipe = Annotated[
-    str | None,
-    typer.Option(
-        "--recipe",
-        help="A published method, by a name of: flowprune list recipes; its measure, objective and rounds.",
-        rich_help_panel=UNITS,
-    ),
-]
-Ablate = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--ablate",
-        metavar="NAME",
-        help="invert (cut what would be kept), shuffle (masks within each layer) or reinitialize (draw what is left "
-        "anew); may be given several times.",
-        rich_help_panel=UNITS,
-    ),
-]
-ScoreOn = Annotated[
-    Literal["own_weights", "fresh_draw"],
-    typer.Option("--score-on", help="The weights that are scored: the model's, or others.", rich_help_panel=UNITS),
-]
-Rescale = Annotated[
-    Literal["recipe", "none", "layer", "unit"],
-    typer.Option(
-        "--rescale",
-        help="Multiply kept weights to the variance of dense ones: as the recipe does, or not, or by layer or unit.",
-        rich_help_panel=UNITS,
     ),
 ]
 Rounds = Annotated[
@@ -163,7 +125,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     batches = sizes("--batch-sizes", batch_sizes)
     target = _budget(budget, sparsity, batches[0])
     measure = "loss_preservation" if measure is None and recipe is None else measure
-    planned = _schedule(schedule, rounds, sparsity, recipe=recipe)
+    units = granularity or ("channels" if recipe is None else "weights")
     if recipe is not None and temperature != 1.0:
         raise invalid("--temperature", "left out with --recipe, which has its own", temperature)
     scored_on = partial(prepare, samples=samples, temperature=temperature, seed=seed)
@@ -173,59 +135,19 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         measure=measure,
         sparsity=sparsity,
         budget=target,
-        granularity=granularity_of(
-            granularity or ("channels" if recipe is None else "weights"), subject.example_inputs, residual=residual
-        ),
-        objective=subject.objective if recipe is None and _takes_any(measure) else None,
-        batches=_batches(subject, measure, recipe),
-        schedule=planned,
-        ablations=tuple(ablate or ()),  # pyright: ignore[reportArgumentType], checked there
-        score_on=score_on,
+        granularity=granularity_of(units, subject.example_inputs, residual=residual),
+        schedule=schedule_of(schedule, rounds, sparsity, recipe=recipe),
         seed=seed,
-        **_named(recipe=recipe, rescale=rescale),
+        **scored(subject, measure, recipe),
+        **method(recipe, scope=scope, ablate=ablate, score_on=score_on, rescale=rescale),
         batch_sizes=batches,
         channels_last=channels_last,
-        scope=scope,
         protect=protect or (),
         members=members,
         normalise=normalise,
         floor="auto" if floor is None else floor,
     )
     _finish(result, out, subject.recipe, seed)
-
-
-def _schedule(name: str, rounds: int | None, sparsity: float | None, *, recipe: str | None) -> Schedules | None:
-    """The schedule that is asked for; None for that of a recipe."""
-    from flowprune import schedules
-
-    if recipe is not None and rounds is None:
-        return None
-    count = 1 if rounds is None else rounds
-    return schedules.build(name, rounds=count, sparsity=None if recipe is not None else sparsity)
-
-
-def _named(*, recipe: str | None, rescale: str) -> dict[str, Any]:
-    """Keywords that are passed on where something was asked for."""
-    found: dict[str, Any] = {} if recipe is None else {"recipe": recipe}
-    return found if rescale == "recipe" else found | {"rescale": None if rescale == "none" else rescale}
-
-
-def _takes_any(measure: str | None) -> bool:
-    """Whether a measure has no objective of its own."""
-    from flowprune.measures import MEASURES
-
-    return measure is None or MEASURES[measure].objective is None
-
-
-def _batches(subject: Subject, measure: str | None, recipe: str | None) -> Any:
-    """Samples of the dataset; for a method that takes no more than the shape of an input, the example does as well."""
-    from flowprune.core.recipes import RECIPES
-    from flowprune.measures import MEASURES
-
-    shapes = measure is None and recipe is not None and RECIPES[recipe].data != "labels"
-    if shapes and subject.data is None:
-        return [(subject.example_inputs, None)]
-    return subject.batches_for(MEASURES[RECIPES[recipe or ""].measure if measure is None else measure])
 
 
 def _budget(text: str | None, sparsity: float | None, batch: int) -> Budget | None:
@@ -244,7 +166,7 @@ def _tell(result: PruneResult) -> None:
     """What is left of each layer, what that saves, and what was verified."""
     from flowprune.cli.tables import masks_table
 
-    masks_table(result.measure, result.masks)
+    masks_table(result.recipe or result.measure, result.masks)
     typer.echo(str(result.cost))
     if result.collapse is not None and result.collapse.effective_sparsity is not None:
         typer.echo(str(result.collapse))

@@ -1,0 +1,108 @@
+"""Options of ``flowprune prune`` that say by which method units are chosen, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from flowprune.cli.headings import UNITS
+
+if TYPE_CHECKING:
+    from flowprune.cli.subject import Subject
+    from flowprune.schedules import Schedule
+
+MeasureOrNone = Annotated[
+    str | None,
+    typer.Option(
+        "--measure",
+        help="A name of: flowprune list measures. By default loss_preservation, where there is no --recipe.",
+        rich_help_panel=UNITS,
+    ),
+]
+GranularityOrNone = Annotated[
+    str | None,
+    typer.Option(
+        "--granularity",
+        help="What a unit is, by a name of: flowprune list granularities; with its sizes, as nm:2:4 and blocks:4x1. By "
+        "default channels, with --recipe weights.",
+        rich_help_panel=UNITS,
+    ),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="A published method, by a name of: flowprune list recipes; its measure, objective and rounds.",
+        rich_help_panel=UNITS,
+    ),
+]
+Ablate = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ablate",
+        metavar="NAME",
+        help="invert (cut what would be kept), shuffle (masks within each layer) or reinitialize (draw what is left "
+        "anew); may be given several times.",
+        rich_help_panel=UNITS,
+    ),
+]
+ScoreOn = Annotated[
+    Literal["own_weights", "fresh_draw"],
+    typer.Option("--score-on", help="The weights that are scored: the model's, or others.", rich_help_panel=UNITS),
+]
+Rescale = Annotated[
+    Literal["recipe", "none", "layer", "unit"],
+    typer.Option(
+        "--rescale",
+        help="Multiply kept weights to the variance of dense ones: as the recipe does, or not, or by layer or unit.",
+        rich_help_panel=UNITS,
+    ),
+]
+
+
+def schedule_of(name: str, rounds: int | None, sparsity: float | None, *, recipe: str | None) -> Schedule | None:
+    """The schedule that is asked for; None for that of a recipe."""
+    from flowprune import schedules
+
+    if recipe is not None and rounds is None:
+        return None
+    count = 1 if rounds is None else rounds
+    return schedules.build(name, rounds=count, sparsity=None if recipe is not None else sparsity)
+
+
+def method(
+    recipe: str | None, *, scope: str, ablate: Sequence[str] | None, score_on: str, rescale: str
+) -> dict[str, Any]:
+    """Keywords of :func:`flowprune.prune`; what a recipe has of its own is left to it where nothing was asked for.
+
+    Example:
+        >>> method("erk", scope="global", ablate=None, score_on="own_weights", rescale="recipe")
+        {'ablations': (), 'score_on': 'own_weights', 'recipe': 'erk'}
+    """
+    found: dict[str, Any] = {"ablations": tuple(ablate or ()), "score_on": score_on}
+    if recipe is not None:
+        found["recipe"] = recipe
+    if recipe is None or scope != "global":
+        found["scope"] = scope
+    if rescale != "recipe":
+        found["rescale"] = None if rescale == "none" else rescale
+    return found
+
+
+def scored(subject: Subject, measure: str | None, recipe: str | None) -> dict[str, Any]:
+    """What scores are taken of: the objective, and samples of the dataset.
+
+    For a recipe that takes no more than the shape of an input, the example inputs of a model do as well.
+    """
+    from flowprune.core.recipes import RECIPES
+    from flowprune.measures import MEASURES
+
+    chosen = MEASURES[RECIPES[recipe or ""].measure if measure is None else measure]
+    own = recipe is not None or chosen.objective is not None
+    shapes = measure is None and recipe is not None and RECIPES[recipe].data != "labels"
+    return {
+        "objective": None if own else subject.objective,
+        "batches": [(subject.example_inputs, None)] if shapes and subject.data is None else subject.batches_for(chosen),
+    }
