@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flowprune.core.errors import invalid
 from flowprune.core.tensors import require_finite
-from flowprune.masks.threshold import BLOCK, Array, Threshold, kth_largest
+from flowprune.masks.threshold import BLOCK, Array, Threshold, kth_largest, taken
 
 
 def keep_highest(
@@ -50,8 +50,8 @@ def keep_highest(
     if wanted in (0, pool):
         require_finite("select(scores=)", scores)
         return {name: _settled(score, free[name], first.get(name), wanted > 0) for name, score in scores.items()}
-    parts = [racing(score, free[name]) for name, score in scores.items()]
-    found = kth_largest(parts, wanted)
+    among = [None if lock is None else _array(lock) for lock in free.values()]
+    found = kth_largest([_array(score) for score in scores.values()], wanted, among)
     if not found.finite:
         require_finite("select(scores=)", scores)
     every = found.taken == found.ties
@@ -95,8 +95,7 @@ def racing(score: Tensor, free: Tensor | None) -> Array:
         >>> racing(torch.tensor([3.0, 1.0]), torch.tensor([False, True])).tolist()
         [1.0]
     """
-    flat = _array(score)
-    return flat if free is None else flat[_array(free)]
+    return taken(_array(score), None if free is None else _array(free))
 
 
 def _above(score: Tensor, threshold: Any, free: Tensor | None, *, ties: bool) -> Tensor:

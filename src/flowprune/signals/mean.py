@@ -24,6 +24,7 @@ class Mean:
 
     def __init__(self) -> None:
         self._total: list[Tensor] = []
+        self._lent = False  # whether they are the very tensors that came in
         self._dtypes: list[torch.dtype] = []
         self._first = 0
         self.samples = 0
@@ -32,18 +33,48 @@ class Mean:
         """Take in the mean over ``samples`` examples."""
         wide = [tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
         if not self.samples:
-            # A clone: autograd may hand out expanded tensors, or ones that share memory.
-            self._total = [tensor.clone(memory_format=torch.contiguous_format) for tensor in wide]
+            self._total, self._lent = wide, True
             self._dtypes = [tensor.dtype for tensor in tensors]
             self._first = samples
+        elif self._lent:
+            self._total, self._lent = list(torch._foreach_add(self._total, wide, alpha=samples / self._first)), False
         else:
             torch._foreach_add_(self._total, wide, alpha=samples / self._first)
         self.samples += samples
 
-    def result(self) -> list[Tensor]:
-        """The mean so far, in the dtypes that came in."""
+    def result(self, kept: Sequence[Tensor | None] | None = None) -> list[Tensor]:
+        """The mean, in the dtypes that came in, and with zeros where ``kept`` says so. It is given away: call it once.
+
+        Each tensor is let go before the next one is made, whose memory it can then be.
+
+        Example:
+            >>> mean = Mean()
+            >>> mean.add([torch.tensor([1.0, float("nan")])], 1)
+            >>> mean.result([torch.tensor([True, False])])
+            [tensor([1., 0.])]
+        """
+        totals, self._total = self._total[::-1], []
+        masks = [None] * len(totals) if kept is None else kept
+        return [self._finished(totals.pop(), dtype, mask) for dtype, mask in zip(self._dtypes, masks, strict=True)]
+
+    def _finished(self, total: Tensor, dtype: torch.dtype, kept: Tensor | None) -> Tensor:
         if self.samples != self._first:
-            scaled = torch._foreach_div(self._total, self.samples / self._first)
-        else:
-            scaled = self._total
-        return [tensor.to(dtype) for tensor, dtype in zip(scaled, self._dtypes, strict=True)]
+            total = total.div_(self.samples / self._first)
+        if kept is not None:
+            return live(total, kept).to(dtype)
+        # A clone of what came in: autograd may hand out expanded tensors, or ones that share memory.
+        own = total.clone(memory_format=torch.contiguous_format) if self._lent else total
+        return own.to(dtype)
+
+
+def live(tensor: Tensor, kept: Tensor) -> Tensor:
+    """A copy with zeros where ``kept`` is False, whatever is there.
+
+    A product takes a third of the time of a choice, but leaves a NaN what it is: a sum shows whether there is one.
+
+    Example:
+        >>> live(torch.tensor([2.0, float("inf")]), torch.tensor([True, False]))
+        tensor([2., 0.])
+    """
+    found = torch.mul(tensor, kept).contiguous()
+    return found if bool(torch.isfinite(found.sum())) else tensor.masked_fill(~kept, 0).contiguous()
