@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from flowprune.core.tensors import count_true
+
 _HELD: Any = WeakIdKeyDictionary()  # parameter -> its mask, boolean: True = kept
 _FACTORS: Any = WeakIdKeyDictionary()  # parameter -> the same in its own type, once something multiplied by it
 FEW = 8
@@ -77,11 +79,12 @@ def zero_(param: Tensor, mask: Tensor) -> None:
         tensor([1., 0.])
     """
     away = astray(param, mask)
-    count = int(torch.count_nonzero(away))
+    count = count_true(away)
     if count * FEW > param.numel() or not param.is_contiguous():
         param.masked_fill_(away, 0)
     elif count:
-        param.view(-1)[away.view(-1).nonzero().view(-1)] = 0
+        where = torch.from_numpy(np.flatnonzero(away.numpy(force=True))).to(param.device)
+        param.view(-1).index_fill_(0, where, 0)
 
 
 def masks_on(params: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from flowprune.core.arguments import require_masks, require_model
 from flowprune.core.errors import PruningError
 from flowprune.core.held import astray, factor, hold, let_go, zero_
+from flowprune.core.tensors import count_true
 from flowprune.masks.expand import expand, refuse_unsound
 
 ATTRIBUTE = "_flowprune_masks"
@@ -181,7 +182,7 @@ def check_zeros(model: nn.Module) -> None:
                 f"Masked weights must be zero; {name!r} was replaced by another parameter, which nothing masks. "
                 "Call fp.apply(model, masks) again after it."
             )
-        moved = int(torch.count_nonzero(astray(param, mask)))
+        moved = count_true(astray(param, mask))
         if moved:
             raise PruningError(
                 f"Masked weights must be zero; {moved} of {name!r} are not. Something other than a torch.optim "

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import invalid
-from flowprune.core.tensors import require_finite
+from flowprune.core.tensors import count_true, require_finite
 from flowprune.masks.threshold import BLOCK, Array, Threshold, kth_largest, taken
 
 
@@ -42,8 +42,8 @@ def keep_highest(
     """
     first = {name: lock for name, lock in (first or {}).items() if lock is not None}
     free: dict[str, Tensor | None] = {name: _free(name, first, alive) for name in scores}
-    held = sum(_count(lock) for lock in first.values())
-    pool = sum(s.numel() if f is None else _count(f) for s, f in zip(scores.values(), free.values(), strict=True))
+    held = sum(count_true(lock) for lock in first.values())
+    pool = sum(s.numel() if f is None else count_true(f) for s, f in zip(scores.values(), free.values(), strict=True))
     wanted = kept - held
     if not 0 <= wanted <= pool:
         raise invalid("keep_highest(kept=)", f"between {held} and {held + pool}", kept)
@@ -62,11 +62,6 @@ def keep_highest(
     for name, lock in first.items():
         masks[name] |= lock
     return masks
-
-
-def _count(mask: Tensor) -> int:
-    """How many are True; a sum of booleans would take many times as long."""
-    return int(torch.count_nonzero(mask))
 
 
 def _free(name: str, first: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None) -> Tensor | None:

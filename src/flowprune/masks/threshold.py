@@ -21,6 +21,8 @@ Counted = tuple[Array, Array | None]
 BLOCK = 1 << 17
 SAMPLE = 1 << 17
 SMALL = 1 << 20
+SPARSE = 4
+"""Where one value in so many counts, a copy of those that do is faster than to look at all."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def kth_largest(arrays: Sequence[Array], k: int, among: Sequence[Array | None] |
     """The threshold of the k largest over all arrays together, 1 <= k <= n.
 
     ``among`` says, in one boolean array each, which values count at all; None for an array of which all do. They are
-    looked at where they are, and not copied out.
+    looked at where they are; few are copied out first.
 
     Example:
         >>> kth_largest([np.array([1.0, 3.0, 3.0]), np.array([2.0, 3.0])], 2)
@@ -52,6 +54,8 @@ def kth_largest(arrays: Sequence[Array], k: int, among: Sequence[Array | None] |
     """
     counted = [*zip(arrays, [None] * len(arrays) if among is None else among, strict=True)]
     n = sum(array.size if count is None else int(np.count_nonzero(count)) for array, count in counted)
+    if SPARSE * n < sum(array.size for array in arrays):
+        counted = [(taken(*pair), None) for pair in counted]
     if n > SMALL:
         found = _within(counted, k, *_bracket(counted, k, n), room=n // 8)
         if found is not None:

@@ -94,6 +94,7 @@ def first_pass(
     *,
     needs: Collection[str] = (),
     masks: Mapping[str, Tensor] | None = None,
+    copies: bool = True,
 ) -> FirstPass:
     """Sweep once over the batches as they come: gradient, loss and those of :data:`MOMENTS` that are needed.
 
@@ -116,8 +117,10 @@ def first_pass(
         sizes.append(counted.size)
         del loss, gradient  # the mean holds what it needs
     kept = [(masks or {}).get(name) for name in params]
-    named = dict(zip(params, mean.result(kept), strict=True))
-    found = {name: dict(zip(params, moment.result(kept), strict=True)) for name, moment in moments.items()}
+    named = dict(zip(params, mean.result(kept, copies=copies), strict=True))
+    found = {
+        name: dict(zip(params, moment.result(kept, copies=copies), strict=True)) for name, moment in moments.items()
+    }
     return FirstPass(named, found, finite_losses(losses), sizes)
 
 

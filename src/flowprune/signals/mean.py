@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flowprune.core.held import astray
+from flowprune.core.tensors import count_true
+
 
 class Mean:
     """sum_b n_b x_b / sum_b n_b, accumulated in at least float32.
@@ -42,10 +45,11 @@ class Mean:
             torch._foreach_add_(self._total, wide, alpha=samples / self._first)
         self.samples += samples
 
-    def result(self, kept: Sequence[Tensor | None] | None = None) -> list[Tensor]:
+    def result(self, kept: Sequence[Tensor | None] | None = None, *, copies: bool = True) -> list[Tensor]:
         """The mean, in the dtypes that came in, and with zeros where ``kept`` says so. It is given away: call it once.
 
-        Each tensor is let go before the next one is made, whose memory it can then be.
+        Each tensor is let go before the next one is made, whose memory it can then be. Without ``copies`` the mean of
+        one entry may be the very tensors that came in.
 
         Example:
             >>> mean = Mean()
@@ -55,20 +59,20 @@ class Mean:
         """
         totals, self._total = self._total[::-1], []
         masks = [None] * len(totals) if kept is None else kept
-        return [self._finished(totals.pop(), dtype, mask) for dtype, mask in zip(self._dtypes, masks, strict=True)]
+        lends = self._lent and copies
+        return [self._finished(totals.pop(), dtype, m, lends) for dtype, m in zip(self._dtypes, masks, strict=True)]
 
-    def _finished(self, total: Tensor, dtype: torch.dtype, kept: Tensor | None) -> Tensor:
+    def _finished(self, total: Tensor, dtype: torch.dtype, kept: Tensor | None, lent: bool) -> Tensor:
         if self.samples != self._first:
             total = total.div_(self.samples / self._first)
-        if kept is not None:
-            return live(total, kept).to(dtype)
+        found = total if kept is None else live(total, kept)
         # A clone of what came in: autograd may hand out expanded tensors, or ones that share memory.
-        own = total.clone(memory_format=torch.contiguous_format) if self._lent else total
+        own = found.clone(memory_format=torch.contiguous_format) if lent and found is total else found.contiguous()
         return own.to(dtype)
 
 
 def live(tensor: Tensor, kept: Tensor) -> Tensor:
-    """A copy with zeros where ``kept`` is False, whatever is there.
+    """The tensor with zeros where ``kept`` is False, whatever is there; itself where they are zero already.
 
     A product takes a third of the time of a choice, but leaves a NaN what it is: a sum shows whether there is one.
 
@@ -76,5 +80,7 @@ def live(tensor: Tensor, kept: Tensor) -> Tensor:
         >>> live(torch.tensor([2.0, float("inf")]), torch.tensor([True, False]))
         tensor([2., 0.])
     """
-    found = torch.mul(tensor, kept).contiguous()
-    return found if bool(torch.isfinite(found.sum())) else tensor.masked_fill(~kept, 0).contiguous()
+    if not count_true(astray(tensor, kept)):  # of |theta|, for one, the derivative at zero is zero
+        return tensor
+    found = torch.mul(tensor, kept)
+    return found if bool(torch.isfinite(found.sum())) else tensor.masked_fill(~kept, 0)

@@ -41,6 +41,7 @@ class Request:
         mode: The mode.
         micro_batch: Most examples at a time where batches may be split.
         masks: True = kept, of the parameters of which masks hold entries at zero.
+        copies: Whether derivatives are the caller's own; if not, they may be what autograd handed out.
     """
 
     model: nn.Module
@@ -50,6 +51,7 @@ class Request:
     mode: Mode
     micro_batch: int
     masks: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    copies: bool = True
 
     def live(self, derivatives: dict[str, Tensor]) -> dict[str, Tensor]:
         """The derivatives with zeros where masks hold an entry at zero, whatever is there: it is no variable.
@@ -101,7 +103,13 @@ def _first(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fie
     with recorded(request.model, active="activations" in request.needs) as moments:
         # g has its zeros before it is the direction of the second sweep.
         first = first_pass(
-            request.model, request.objective, batches, request.params, needs=request.needs, masks=request.masks
+            request.model,
+            request.objective,
+            batches,
+            request.params,
+            needs=request.needs,
+            masks=request.masks,
+            copies=request.copies,
         )
     fields: Fields = {"gradient": first.gradient, **first.moments}
     fields |= {"activations": moments(), "loss": first.loss, "samples": sum(first.sizes)}
