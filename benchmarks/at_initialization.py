@@ -99,10 +99,10 @@ def synaptic_flow(shape):
     return score
 
 
-def square(model, weights):
+def size(model, weights):
     """The scores of magnitude."""
     del model
-    return {name: param.detach().square() for name, param in weights.items()}
+    return {name: param.detach().abs() for name, param in weights.items()}
 
 
 def engine(model, sparsity, rounds, **method):
@@ -166,7 +166,7 @@ def magnitude(chosen):
         for density in chosen.density or (0.1,):
             model, sparsities = subject(name), targets(1 - density, chosen.rounds)
             work = {
-                "literal": lambda model=model, sparsities=sparsities: literal(model, square, sparsities),
+                "literal": lambda model=model, sparsities=sparsities: literal(model, size, sparsities),
                 "engine": lambda model=model, density=density: engine(
                     model, 1 - density, chosen.rounds, measure="magnitude"
                 ),
