@@ -35,22 +35,30 @@ def seconds(work: Callable[[], object], device: str) -> float:
 
 
 def round_robin(
-    candidates: Mapping[str, Callable[[], object]], reference: str, *, rounds: int = 5, device: str = "cpu"
+    candidates: Mapping[str, Callable[[], object]],
+    reference: str,
+    *,
+    rounds: int = 5,
+    device: str = "cpu",
+    warm_up: bool = True,
 ) -> dict[str, dict[str, float]]:
-    """Median, quartiles and ratio of every candidate, the reference among them; one unmeasured round first."""
+    """Median, quartiles and ratio of every candidate, the reference among them; one unmeasured round first.
+
+    ``warm_up=False`` leaves that one out, where a call takes so long that its first is like the others.
+    """
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for round_number in range(rounds + 1):
+    for round_number in range(rounds + warm_up):
         for name, work in candidates.items():
             spent = seconds(work, device)
-            if round_number:
+            if round_number or not warm_up:
                 times[name].append(spent)
     return {name: _summary(spent, times[reference]) for name, spent in times.items()}
 
 
 def _summary(spent: list[float], reference: list[float]) -> dict[str, float]:
     ratios = [a / b for a, b in zip(spent, reference, strict=True)]
-    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    first, _, third = statistics.quantiles(spent, n=4, method="inclusive")
+    low, _, high = _quartiles(ratios)
+    first, _, third = _quartiles(spent)
     return {
         "median_ms": 1e3 * statistics.median(spent),
         "iqr_ms": 1e3 * (third - first),
@@ -59,6 +67,10 @@ def _summary(spent: list[float], reference: list[float]) -> dict[str, float]:
         "ratio_high": high,
         "rounds": len(spent),
     }
+
+
+def _quartiles(values: list[float]) -> list[float]:
+    return values * 3 if len(values) == 1 else statistics.quantiles(values, n=4, method="inclusive")
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:

@@ -19,7 +19,8 @@ from torch.utils.hooks import RemovableHandle
 
 from flowprune.core.arguments import require_masks, require_model
 from flowprune.core.errors import PruningError
-from flowprune.core.held import factor, hold, let_go
+from flowprune.core.held import astray, factor, hold, let_go, zero_
+from flowprune.core.tensors import count_true
 from flowprune.masks.expand import expand, refuse_unsound
 
 ATTRIBUTE = "_flowprune_masks"
@@ -32,7 +33,10 @@ Replaced = Mapping[nn.Parameter, tuple[nn.Parameter, Kept] | None]
 
 
 class Keeper:
-    """Holds the masks of one model's parameters by name; copies and pickles with the model and goes on keeping."""
+    """Holds the masks of one model's parameters by name; copies and pickles with the model and goes on keeping.
+
+    Masks are boolean, True = kept, and never written to: what reads them may share their memory.
+    """
 
     def __init__(self, pairs: dict[str, tuple[nn.Parameter, Tensor]]) -> None:
         self.pairs = pairs
@@ -57,11 +61,10 @@ class Keeper:
         for param, _ in self.pairs.values():
             let_go(param)
 
-    @torch.no_grad()
     def enforce(self) -> None:
         """Set every masked entry to zero, whatever it holds."""
         for param, mask in self.pairs.values():
-            param.masked_fill_((mask == 0).to(param.device), 0)
+            zero_(param, mask)
 
     def adopt(self, model: nn.Module) -> None:
         """Keep the parameters that the model has now under the names that are kept."""
@@ -89,7 +92,8 @@ class Keeper:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Reached by deepcopy and by unpickling: the copied parameters are kept as the originals are.
-        self.pairs, self._handles = state["pairs"], []
+        self.pairs = {name: (param, mask != 0) for name, (param, mask) in state["pairs"].items()}
+        self._handles = []
         self._enlist()
 
 
@@ -120,7 +124,7 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     params = dict(model.named_parameters())
     keep = expand(params, _canonical(model, masks))
     refuse_unsound(model, masks)
-    pairs = {n: (param, keep[n].to(param.device, param.dtype)) for n, param in params.items() if n in keep}
+    pairs = {n: (param, keep[n].to(param.device, copy=True)) for n, param in params.items() if n in keep}
     release(model)
     keeper = Keeper(pairs)
     setattr(model, ATTRIBUTE, keeper)
@@ -157,7 +161,7 @@ def masks_of(model: nn.Module) -> dict[str, Tensor]:
     """
     keeper: Keeper | None = model.__dict__.get(ATTRIBUTE)
     pairs = {} if keeper is None else keeper.pairs
-    return {name: (mask != 0).expand(param.shape).clone() for name, (param, mask) in pairs.items()}
+    return {name: mask.expand(param.shape).clone() for name, (param, mask) in pairs.items()}
 
 
 def check_zeros(model: nn.Module) -> None:
@@ -178,7 +182,7 @@ def check_zeros(model: nn.Module) -> None:
                 f"Masked weights must be zero; {name!r} was replaced by another parameter, which nothing masks. "
                 "Call fp.apply(model, masks) again after it."
             )
-        moved = int(torch.count_nonzero(param.detach().expand(param.shape)[(mask == 0).expand(param.shape)]))
+        moved = count_true(astray(param, mask))
         if moved:
             raise PruningError(
                 f"Masked weights must be zero; {moved} of {name!r} are not. Something other than a torch.optim "
@@ -206,9 +210,6 @@ def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             mask = factor(param)
             if mask is None:
                 continue
-            if mask.device != param.device or mask.dtype != param.dtype:
-                mask = mask.to(param.device, param.dtype)
-                hold(param, mask)
             state = [v for v in optimizer.state.get(param, {}).values() if _alike(v, param)]
             for tensor in (param, *state):
                 tensors.append(tensor)

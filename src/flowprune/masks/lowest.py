@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from flowprune.core.errors import invalid
-from flowprune.core.tensors import require_finite
-from flowprune.masks.threshold import BLOCK, Array, Threshold, kth_largest
+from flowprune.core.tensors import count_true, require_finite
+from flowprune.masks.threshold import BLOCK, Array, Threshold, kth_largest, taken
 
 
 def keep_highest(
@@ -42,16 +42,16 @@ def keep_highest(
     """
     first = {name: lock for name, lock in (first or {}).items() if lock is not None}
     free: dict[str, Tensor | None] = {name: _free(name, first, alive) for name in scores}
-    held = sum(_count(lock) for lock in first.values())
-    pool = sum(s.numel() if f is None else _count(f) for s, f in zip(scores.values(), free.values(), strict=True))
+    held = sum(count_true(lock) for lock in first.values())
+    pool = sum(s.numel() if f is None else count_true(f) for s, f in zip(scores.values(), free.values(), strict=True))
     wanted = kept - held
     if not 0 <= wanted <= pool:
         raise invalid("keep_highest(kept=)", f"between {held} and {held + pool}", kept)
     if wanted in (0, pool):
         require_finite("select(scores=)", scores)
         return {name: _settled(score, free[name], first.get(name), wanted > 0) for name, score in scores.items()}
-    parts = [racing(score, free[name]) for name, score in scores.items()]
-    found = kth_largest(parts, wanted)
+    among = [None if lock is None else _array(lock) for lock in free.values()]
+    found = kth_largest([_array(score) for score in scores.values()], wanted, among)
     if not found.finite:
         require_finite("select(scores=)", scores)
     every = found.taken == found.ties
@@ -62,11 +62,6 @@ def keep_highest(
     for name, lock in first.items():
         masks[name] |= lock
     return masks
-
-
-def _count(mask: Tensor) -> int:
-    """How many are True; a sum of booleans would take many times as long."""
-    return int(torch.count_nonzero(mask))
 
 
 def _free(name: str, first: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None) -> Tensor | None:
@@ -95,8 +90,7 @@ def racing(score: Tensor, free: Tensor | None) -> Array:
         >>> racing(torch.tensor([3.0, 1.0]), torch.tensor([False, True])).tolist()
         [1.0]
     """
-    flat = _array(score)
-    return flat if free is None else flat[_array(free)]
+    return taken(_array(score), None if free is None else _array(free))
 
 
 def _above(score: Tensor, threshold: Any, free: Tensor | None, *, ties: bool) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowprune.core.errors import invalid
 from flowprune.core.groups import Groups, channelwise, units_of
+from flowprune.core.tensors import count_true
 
 
 class LayerCount(NamedTuple):
@@ -114,7 +115,7 @@ class Masks(Mapping[str, Tensor]):
     @property
     def kept(self) -> int:
         """The number of units kept."""
-        return sum(int(torch.count_nonzero(mask)) for mask in self.values())
+        return sum(count_true(mask) for mask in self.values())
 
     @property
     def density(self) -> float:
@@ -128,7 +129,7 @@ class Masks(Mapping[str, Tensor]):
 
     def per_layer(self) -> dict[str, LayerCount]:
         """Kept and total units of each layer."""
-        return {name: LayerCount(int(torch.count_nonzero(mask)), mask.numel()) for name, mask in self.items()}
+        return {name: LayerCount(count_true(mask), mask.numel()) for name, mask in self.items()}
 
     def save(self, path: str | Path) -> Path:
         """Write packed bits as safetensors and a JSON file beside it; see :mod:`flowprune.masks.storage`."""

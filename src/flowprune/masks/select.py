@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowprune.core.errors import PruningError, invalid, unknown
 from flowprune.core.groups import Groups, fixed_sparsity_of, units_of
+from flowprune.core.tensors import count_true
 from flowprune.masks.critical import largest_safe_sparsity
 from flowprune.masks.lowest import keep_highest
 from flowprune.masks.masks import Masks
@@ -177,9 +178,9 @@ def remove_lowest(
     held, floor, living = required or {}, min_keep or {}, alive or {}
     locked = {name: _best(name, s, floor.get(name, 0), held.get(name), living.get(name)) for name, s in scores.items()}
     locked |= {name: _whole(scores[name], living.get(name)) for name in scores.keys() & set(protected)}
-    gone = 0 if alive is None else sum(s.numel() - int(torch.count_nonzero(alive[n])) for n, s in scores.items())
+    gone = 0 if alive is None else sum(s.numel() - count_true(alive[n]) for n, s in scores.items())
     total = sum(score.numel() for score in scores.values())
-    safe = sum(0 if lock is None else int(torch.count_nonzero(lock)) for lock in locked.values())
+    safe = sum(0 if lock is None else count_true(lock) for lock in locked.values())
     if remove < gone:
         raise PruningError(
             f"select(sparsity=) must not fall from round to round; {remove} units asked to be cut, {gone} are already."
@@ -276,8 +277,8 @@ def _whole(score: Tensor, alive: Tensor | None) -> Tensor:
 
 def _best(name: str, score: Tensor, keep: int, required: Tensor | None, alive: Tensor | None) -> Tensor | None:
     """The units of a layer that must stay, its ``keep`` top-scored among them; None where none must."""
-    held = 0 if required is None else int(torch.count_nonzero(required))
-    keep = min(keep, score.numel() if alive is None else int(torch.count_nonzero(alive)))
+    held = 0 if required is None else count_true(required)
+    keep = min(keep, score.numel() if alive is None else count_true(alive))
     if keep <= held:
         return required
     pool = None if alive is None else {name: alive}

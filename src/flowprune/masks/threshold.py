@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Counted = tuple[Array, Array | None]
+"""Values, and which of them count; None where all do."""
 BLOCK = 1 << 17
 SAMPLE = 1 << 17
 SMALL = 1 << 20
+SPARSE = 4
+"""Where one value in so many counts, a copy of those that do is faster than to look at all."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +42,35 @@ class Threshold:
     finite: bool = True
 
 
-def kth_largest(arrays: Sequence[Array], k: int) -> Threshold:
+def kth_largest(arrays: Sequence[Array], k: int, among: Sequence[Array | None] | None = None) -> Threshold:
     """The threshold of the k largest over all arrays together, 1 <= k <= n.
+
+    ``among`` says, in one boolean array each, which values count at all; None for an array of which all do. They are
+    looked at where they are; few are copied out first.
 
     Example:
         >>> kth_largest([np.array([1.0, 3.0, 3.0]), np.array([2.0, 3.0])], 2)
         Threshold(value=np.float64(3.0), taken=2, ties=3, finite=True)
     """
-    n = sum(array.size for array in arrays)
+    counted = [*zip(arrays, [None] * len(arrays) if among is None else among, strict=True)]
+    n = sum(array.size if count is None else int(np.count_nonzero(count)) for array, count in counted)
+    if SPARSE * n < sum(array.size for array in arrays):
+        counted = [(taken(*pair), None) for pair in counted]
     if n > SMALL:
-        found = _within(arrays, k, *_bracket(arrays, k, n))
+        found = _within(counted, k, *_bracket(counted, k, n), room=n // 8)
         if found is not None:
             return found
-    return _partitioned(arrays, k, n)
+    return _partitioned([taken(*pair) for pair in counted], k, n)
+
+
+def taken(array: Array, among: Array | None) -> Array:
+    """The values of an array that count; indices are twice as fast as a boolean mask.
+
+    Example:
+        >>> taken(np.array([3.0, 1.0]), np.array([False, True]))
+        array([1.])
+    """
+    return array if among is None else array.take(np.flatnonzero(among))
 
 
 def blocks(array: Array) -> Iterator[Array]:
@@ -58,26 +79,27 @@ def blocks(array: Array) -> Iterator[Array]:
         yield array[start : start + BLOCK]
 
 
-def _bracket(arrays: Sequence[Array], k: int, n: int) -> tuple[Any, Any]:
+def _bracket(counted: Sequence[Counted], k: int, n: int) -> tuple[Any, Any]:
     """Two values that hold the k-th largest between them, very probably: order statistics of a strided sample."""
     stride = max(n // SAMPLE, 1)
-    sample = np.concatenate([array[::stride] for array in arrays])
+    sample = np.concatenate([taken(a[::stride], None if count is None else count[::stride]) for a, count in counted])
     sample.sort()
     rank = (1.0 - k / n) * sample.size
-    slack = 4.0 * np.sqrt(sample.size * (k / n) * (1.0 - k / n)) + len(arrays) + 8
+    slack = 4.0 * np.sqrt(sample.size * (k / n) * (1.0 - k / n)) + len(counted) + 8
     low, high = int(max(rank - slack, 0)), int(min(rank + slack, sample.size - 1))
     return sample[low], sample[high]
 
 
-def _within(arrays: Sequence[Array], k: int, low: Any, high: Any) -> Threshold | None:
-    """The threshold if it lies in [low, high]; None if it does not."""
+def _within(counted: Sequence[Counted], k: int, low: Any, high: Any, *, room: int) -> Threshold | None:
+    """The threshold if it lies in [low, high]; None if it does not, or more than ``room`` values do."""
     above = reaching = 0
-    room = sum(array.size for array in arrays) // 8
     inside: list[Array] = []
-    for block in (block for array in arrays for block in blocks(array)):
-        if not _finite(block):
+    for block, among in (pair for array, count in counted for pair in _paired(array, count)):
+        if not _finite(block) and not _finite(taken(block, among)):
             return Threshold(low, 0, 0, finite=False)
         reach, beyond = block >= low, block > high
+        if among is not None:
+            reach, beyond = reach & among, beyond & among
         count, over = int(np.count_nonzero(reach)), int(np.count_nonzero(beyond))
         reaching, above = reaching + count, above + over
         if low < high and count > over:
@@ -90,6 +112,11 @@ def _within(arrays: Sequence[Array], k: int, low: Any, high: Any) -> Threshold |
     if low == high:
         return Threshold(low, k - above, reaching - above)
     return _partitioned(inside, k - above, reaching - above)
+
+
+def _paired(array: Array, among: Array | None) -> Iterator[Counted]:
+    """Consecutive pieces of an array, each with what of it counts."""
+    return zip(blocks(array), repeat(None) if among is None else blocks(among), strict=False)
 
 
 def _partitioned(arrays: Sequence[Array], k: int, n: int) -> Threshold:

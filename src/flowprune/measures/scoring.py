@@ -109,7 +109,8 @@ def score(
     require_finite(f"score({chosen.name!r}): contributions", contributions)
     scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce, members=members)
     scores = normalised(scores, normalise, signals.params, layout, signals.masks, members=members)
-    require_finite(f"score({chosen.name!r})", scores)
+    made = {name: value for name, value in scores.items() if value is not contributions.get(name)}
+    require_finite(f"score({chosen.name!r})", made)
     reached = reached_units(getattr(contributions, "reached", None), layout, members=members)
     return Scores(scores, layout=layout, fingerprint=signals.fingerprint, reached=reached)
 

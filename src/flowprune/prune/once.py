@@ -21,7 +21,7 @@ from flowprune.prune.diagnosis import diagnosed
 from flowprune.prune.method import Method
 from flowprune.prune.options import PruneOptions
 from flowprune.prune.pruner import Pruner
-from flowprune.prune.records import Round, Rounds
+from flowprune.prune.records import Round
 from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity, targets_of
 from flowprune.prune.timing import Timing
@@ -157,7 +157,7 @@ def prune(
             budget=budget,
             **rule,
         )
-        rounds = _cut(pruner, kept)
+        rounds = pruner.finish(kept)
     if rounds.masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
     copy, masks = scored, rounds.masks
@@ -193,14 +193,6 @@ def _scored(model: nn.Module, method: Method, *, removes: bool) -> nn.Module:
 
 def _types(model: nn.Module) -> list[torch.dtype]:
     return [tensor.dtype for tensor in model.state_dict().values()]
-
-
-def _cut(pruner: Pruner, batches: Iterable[Any]) -> Rounds:
-    """Every round."""
-    done = Rounds((), Scores({}), None, None)
-    while (cut := pruner.step(batches)) is not None:
-        done = Rounds((*done.cuts, cut.numbers()), cut.scores, done.masks, pruner.masks)
-    return done
 
 
 def _names(schedule: Schedule, sparsity: float | None) -> dict[str, str]:

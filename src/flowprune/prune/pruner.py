@@ -23,7 +23,7 @@ from flowprune.prune.budget import Budget
 from flowprune.prune.checks import probe_of
 from flowprune.prune.feasible import PRUNER, Names, Units, require_feasible, units_of
 from flowprune.prune.masking import Masking
-from flowprune.prune.records import Cut
+from flowprune.prune.records import Cut, Rounds
 from flowprune.prune.rule import Rule, RuleOptions
 from flowprune.prune.shrinking import Shrinking
 from flowprune.prune.solution import Solution
@@ -198,8 +198,43 @@ class Pruner:
         """
         self._way.verify()
         self._check_optimizer()
-        if self.done:
-            return None
+        return None if self.done else self._step(batches)
+
+    def finish(self, batches: Iterable[Any] = ()) -> Rounds:
+        """All rounds that are left, with nothing in between: as many calls of :meth:`step` would cut the same.
+
+        Nothing of a round is kept but what :class:`~flowprune.prune.records.Rounds` has, so that signals need be no
+        copies; and no weight can have moved from one round to the next.
+
+        Args:
+            batches: Read once in every round, where the measure needs signals.
+
+        Raises:
+            PruningError: as :meth:`step`.
+            ValueError: as :meth:`step`, or an event has yet to fire.
+
+        Example:
+            >>> from flowprune.masks import Weights
+            >>> from flowprune.schedules import rounds
+            >>> how = {"measure": "magnitude", "granularity": Weights(), "objective": None}
+            >>> left = Pruner(nn.Linear(4, 2), **how, schedule=rounds(3, sparsity=0.5)).finish()
+            >>> len(left.cuts), left.before.kept, left.masks.kept
+            (3, 5, 4)
+        """
+        if self.waiting:
+            raise invalid("Pruner.finish()", "called once the event has fired", self.event, "Call step() until then.")
+        self._way.verify()
+        self._check_optimizer()
+        left = Rounds((), Scores({}), None, self.masks)
+        while not self.done:
+            # The last scores are kept, and a measure may give the parameters as they are.
+            cut = self._step(batches, copies=self._round == self._rounds - 1)
+            left = Rounds((*left.cuts, cut.numbers()), cut.scores, left.masks, self.masks) if cut else left
+            del cut
+        return left
+
+    def _step(self, batches: Iterable[Any], *, copies: bool = True) -> Cut | None:
+        """One round, or one look."""
         began = perf_counter()
         found = None
         observes = self._needs != self.measure.needs
@@ -209,7 +244,7 @@ class Pruner:
             found = self._look(self._waits, batches)
             if self.waiting:
                 return None
-        signals = self._gather(batches, self._needs) if found is None or observes else found[0]
+        signals = self._gather(batches, self._needs, copies=copies) if found is None or observes else found[0]
         gathered = perf_counter()
         cut = self._cut(signals, self._score(signals) if found is None else found[1])
         return replace(cut, gather_seconds=gathered - began, cut_seconds=perf_counter() - gathered)
@@ -297,19 +332,20 @@ class Pruner:
         assert_live(self.optimizer, self.model, held=self._held, foreign=foreign)
         return ("live optimizer",)
 
-    def _gather(self, batches: Iterable[Any], needs: Sequence[str]) -> Signals:
+    def _gather(self, batches: Iterable[Any], needs: Sequence[str], *, copies: bool = True) -> Signals:
         """The signals, with example inputs for the probe also where no batch had to be run."""
         if needs:
             seed = None if self.rule.seed is None else derive(self.rule.seed, "round", self._round)
             mode = self.rule.mode
             return self._way.gathered(
-                lambda: gather(self.model, self.objective, batches, needs=needs, mode=mode, seed=seed)
+                lambda: gather(self.model, self.objective, batches, needs=needs, mode=mode, seed=seed, copies=copies)
             )
         example = getattr(self.granularity, "example_inputs", None)
         if example is None:
             first = next(iter(batches), None)
             example = None if first is None else inputs_of(first)
-        return replace(gather(self.model, self.objective, (), needs=()), example_inputs=probe_of(example))
+        signals = gather(self.model, self.objective, (), needs=(), copies=copies)
+        return replace(signals, example_inputs=probe_of(example))
 
     def _score(self, signals: Signals) -> Scores:
         if not self._feasible and not self._round:

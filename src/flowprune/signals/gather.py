@@ -29,6 +29,7 @@ def gather(
     mode: Mode = "eval",
     micro_batch: int = 64,
     seed: int | None = None,
+    copies: bool = True,
 ) -> Signals:
     r"""Parameters of a model, and the derivatives of its loss that are asked for, over all batches together.
 
@@ -73,6 +74,8 @@ def gather(
             mode and with objectives that know the loss of each example; others see whole batches.
         seed: Of the random numbers that the model (dropout in train mode) and the objective draw; by default they
             come from the global generator as it stands.
+        copies: False: what is returned may share memory with the model, the batches and itself, for one who only
+            reads it, and before the model changes.
 
     Returns:
         Parameters and derivatives, detached copies. Those of parameters that the loss does not use are zero.
@@ -107,9 +110,9 @@ def gather(
         todo = "Call requires_grad_() on what may be pruned, or ask for needs=()."
         raise invalid("gather(model=)", "a model with trainable parameters", f"{len(params)} frozen ones", todo)
     signals = Signals(
-        params={name: parameter.detach().clone() for name, parameter in params.items()},
+        params={n: parameter.detach().clone() if copies else parameter.detach() for n, parameter in params.items()},
         mode=mode,
-        masks={name: mask.clone() for name, mask in masks_on(params).items()},
+        masks={name: mask.clone() if copies else mask for name, mask in masks_on(params).items()},
         prunable=frozenset(name for name, parameter in params.items() if parameter.ndim >= 2),
         fingerprint=fingerprint(params),
         model=model,
@@ -118,7 +121,7 @@ def gather(
     if not asked:
         return signals
     with as_found(run, mode, seed=seed) as rewind:
-        request = Request(run, objective, trainable, asked, mode, micro_batch, masks=signals.masks)
+        request = Request(run, objective, trainable, asked, mode, micro_batch, masks=signals.masks, copies=copies)
         fields = sweep(request, batches, rewind)
     for name in NAMED:
         require_finite(f"gather(): {name}", fields.get(name) or {})

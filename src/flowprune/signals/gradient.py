@@ -93,8 +93,12 @@ def first_pass(
     params: Mapping[str, nn.Parameter],
     *,
     needs: Collection[str] = (),
+    masks: Mapping[str, Tensor] | None = None,
+    copies: bool = True,
 ) -> FirstPass:
     """Sweep once over the batches as they come: gradient, loss and those of :data:`MOMENTS` that are needed.
+
+    What ``masks`` (True = kept, by name) hold at zero has zeros in all of them, whatever came out: it is no variable.
 
     Raises:
         ValueError: a loss is not a scalar, not finite, or independent of the parameters.
@@ -111,8 +115,12 @@ def first_pass(
             moment.add(MOMENTS[name](gradient), counted.size)
         losses.append(loss.detach())
         sizes.append(counted.size)
-    named = dict(zip(params, mean.result(), strict=True))
-    found = {name: dict(zip(params, moment.result(), strict=True)) for name, moment in moments.items()}
+        del loss, gradient  # the mean holds what it needs
+    kept = [(masks or {}).get(name) for name in params]
+    named = dict(zip(params, mean.result(kept, copies=copies), strict=True))
+    found = {
+        name: dict(zip(params, moment.result(kept, copies=copies), strict=True)) for name, moment in moments.items()
+    }
     return FirstPass(named, found, finite_losses(losses), sizes)
 
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flowprune.core.held import astray
+from flowprune.core.tensors import count_true
+
 
 class Mean:
     """sum_b n_b x_b / sum_b n_b, accumulated in at least float32.
@@ -24,6 +27,7 @@ class Mean:
 
     def __init__(self) -> None:
         self._total: list[Tensor] = []
+        self._lent = False  # whether they are the very tensors that came in
         self._dtypes: list[torch.dtype] = []
         self._first = 0
         self.samples = 0
@@ -32,18 +36,51 @@ class Mean:
         """Take in the mean over ``samples`` examples."""
         wide = [tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
         if not self.samples:
-            # A clone: autograd may hand out expanded tensors, or ones that share memory.
-            self._total = [tensor.clone(memory_format=torch.contiguous_format) for tensor in wide]
+            self._total, self._lent = wide, True
             self._dtypes = [tensor.dtype for tensor in tensors]
             self._first = samples
+        elif self._lent:
+            self._total, self._lent = list(torch._foreach_add(self._total, wide, alpha=samples / self._first)), False
         else:
             torch._foreach_add_(self._total, wide, alpha=samples / self._first)
         self.samples += samples
 
-    def result(self) -> list[Tensor]:
-        """The mean so far, in the dtypes that came in."""
+    def result(self, kept: Sequence[Tensor | None] | None = None, *, copies: bool = True) -> list[Tensor]:
+        """The mean, in the dtypes that came in, and with zeros where ``kept`` says so. It is given away: call it once.
+
+        Each tensor is let go before the next one is made, whose memory it can then be. Without ``copies`` the mean of
+        one entry may be the very tensors that came in.
+
+        Example:
+            >>> mean = Mean()
+            >>> mean.add([torch.tensor([1.0, float("nan")])], 1)
+            >>> mean.result([torch.tensor([True, False])])
+            [tensor([1., 0.])]
+        """
+        totals, self._total = self._total[::-1], []
+        masks = [None] * len(totals) if kept is None else kept
+        lends = self._lent and copies
+        return [self._finished(totals.pop(), dtype, m, lends) for dtype, m in zip(self._dtypes, masks, strict=True)]
+
+    def _finished(self, total: Tensor, dtype: torch.dtype, kept: Tensor | None, lent: bool) -> Tensor:
         if self.samples != self._first:
-            scaled = torch._foreach_div(self._total, self.samples / self._first)
-        else:
-            scaled = self._total
-        return [tensor.to(dtype) for tensor, dtype in zip(scaled, self._dtypes, strict=True)]
+            total = total.div_(self.samples / self._first)
+        found = total if kept is None else live(total, kept)
+        # A clone of what came in: autograd may hand out expanded tensors, or ones that share memory.
+        own = found.clone(memory_format=torch.contiguous_format) if lent and found is total else found.contiguous()
+        return own.to(dtype)
+
+
+def live(tensor: Tensor, kept: Tensor) -> Tensor:
+    """The tensor with zeros where ``kept`` is False, whatever is there; itself where they are zero already.
+
+    A product takes a third of the time of a choice, but leaves a NaN what it is: a sum shows whether there is one.
+
+    Example:
+        >>> live(torch.tensor([2.0, float("inf")]), torch.tensor([True, False]))
+        tensor([2., 0.])
+    """
+    if not count_true(astray(tensor, kept)):  # of |theta|, for one, the derivative at zero is zero
+        return tensor
+    found = torch.mul(tensor, kept)
+    return found if bool(torch.isfinite(found.sum())) else tensor.masked_fill(~kept, 0)

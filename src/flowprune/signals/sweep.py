@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -19,6 +19,7 @@ from flowprune.signals.batches import Counted, mapped, part, read
 from flowprune.signals.fisher import fisher_pass
 from flowprune.signals.gradient import MOMENTS, FirstPass, Loss, finite_losses, first_pass, loss_of, over_examples
 from flowprune.signals.hessian import second_pass, twice_differentiable
+from flowprune.signals.mean import live
 from flowprune.signals.signals import Mode
 
 Fields = dict[str, Any]
@@ -40,6 +41,7 @@ class Request:
         mode: The mode.
         micro_batch: Most examples at a time where batches may be split.
         masks: True = kept, of the parameters of which masks hold entries at zero.
+        copies: Whether derivatives are the caller's own; if not, they may be what autograd handed out.
     """
 
     model: nn.Module
@@ -49,14 +51,14 @@ class Request:
     mode: Mode
     micro_batch: int
     masks: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    copies: bool = True
 
     def live(self, derivatives: dict[str, Tensor]) -> dict[str, Tensor]:
         """The derivatives with zeros where masks hold an entry at zero, whatever is there: it is no variable.
 
-        They are elementwise in the parameters, so it is enough to do so at the end of a sweep; but H g is not, and g
-        must have its zeros before it is the direction of the second one.
+        They are elementwise in the parameters, so it is enough to do so at the end of a sweep.
         """
-        return {n: d.masked_fill(~self.masks[n], 0) if n in self.masks else d for n, d in derivatives.items()}
+        return {n: live(d, self.masks[n]) if n in self.masks else d for n, d in derivatives.items()}
 
     @property
     def part(self) -> int | None:
@@ -100,12 +102,16 @@ def _first(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fie
     if request.needs & FIRST_SWEEP == frozenset({"activations"}):
         return _forward_only(request, batches)
     with recorded(request.model, active="activations" in request.needs) as moments:
-        first = first_pass(request.model, request.objective, batches, request.params, needs=request.needs)
-    first = replace(
-        first,
-        gradient=request.live(first.gradient),
-        moments={name: request.live(moment) for name, moment in first.moments.items()},
-    )
+        # g has its zeros before it is the direction of the second sweep.
+        first = first_pass(
+            request.model,
+            request.objective,
+            batches,
+            request.params,
+            needs=request.needs,
+            masks=request.masks,
+            copies=request.copies,
+        )
     fields: Fields = {"gradient": first.gradient, **first.moments}
     fields |= {"activations": moments(), "loss": first.loss, "samples": sum(first.sizes)}
     if "hessian_gradient" in request.needs:
