@@ -32,7 +32,8 @@ def test_as_many_steps(measure, channels):
     slow, fast = pruner_of(one, measure, units), pruner_of(other, measure, units)
     cuts, left = stepped(slow, examples), fast.finish(examples)
     assert [cut.units_after for cut in cuts] == [cut.units_after for cut in left.cuts]
-    assert [cut.checks for cut in cuts] == [cut.checks for cut in left.cuts]
+    between = [tuple(check for check in cut.checks if check != "zeros") for cut in cuts[:-1]]
+    assert [*between, cuts[-1].checks] == [cut.checks for cut in left.cuts]  # zeros are looked for once, at the end
     assert all(torch.equal(slow.masks[name], left.masks[name]) for name in slow.masks)
     assert all(torch.equal(cuts[-1].scores[name], left.scores[name]) for name in left.scores)
     assert left.before.kept == cuts[-2].units_after

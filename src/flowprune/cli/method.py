@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flowprune.cli.headings import UNITS
+from flowprune.core.errors import invalid
 
 if TYPE_CHECKING:
     from flowprune.cli.subject import Subject
@@ -91,14 +92,19 @@ def method(
     return found
 
 
-def scored(subject: Subject, measure: str | None, recipe: str | None) -> dict[str, Any]:
+def scored(subject: Subject, measure: str | None, recipe: str | None, *, temperature: float) -> dict[str, Any]:
     """What scores are taken of: the objective, and samples of the dataset.
 
     For a recipe that takes no more than the shape of an input, the example inputs of a model do as well.
+
+    Raises:
+        ValueError: a temperature beside a recipe, which has its own.
     """
     from flowprune.core.recipes import RECIPES
     from flowprune.measures import MEASURES
 
+    if recipe is not None and temperature != 1.0:
+        raise invalid("--temperature", "left out with --recipe, which has its own", temperature)
     chosen = MEASURES[RECIPES[recipe or ""].measure if measure is None else measure]
     own = recipe is not None or chosen.objective is not None
     shapes = measure is None and recipe is not None and RECIPES[recipe].data != "labels"

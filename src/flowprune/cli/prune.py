@@ -123,22 +123,19 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     require_writable("--out", out, folder=True)
     use_data_dir(data_dir)
     batches = sizes("--batch-sizes", batch_sizes)
-    target = _budget(budget, sparsity, batches[0])
     measure = "loss_preservation" if measure is None and recipe is None else measure
     units = granularity or ("channels" if recipe is None else "weights")
-    if recipe is not None and temperature != 1.0:
-        raise invalid("--temperature", "left out with --recipe, which has its own", temperature)
     scored_on = partial(prepare, samples=samples, temperature=temperature, seed=seed)
     subject = scored_on(model, dataset, checkpoint=checkpoint, input_shape=input_shape)
     result = prune_model(
         subject.model,
         measure=measure,
         sparsity=sparsity,
-        budget=target,
+        budget=_budget(budget, sparsity, batches[0]),
         granularity=granularity_of(units, subject.example_inputs, residual=residual),
         schedule=schedule_of(schedule, rounds, sparsity, recipe=recipe),
         seed=seed,
-        **scored(subject, measure, recipe),
+        **scored(subject, measure, recipe, temperature=temperature),
         **method(recipe, scope=scope, ablate=ablate, score_on=score_on, rescale=rescale),
         batch_sizes=batches,
         channels_last=channels_last,

@@ -74,15 +74,28 @@ class SynapticFlow:
             )
         return flow
 
+    def prepare_(self, model: nn.Module) -> None:
+        """Make a copy of a network the one that R is of, in place: |θ|, and no shifts."""
+        import torch
+
+        with torch.no_grad():
+            for param in model.parameters():
+                param.abs_()
+            for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+                if not self.shifts and tensor.ndim == 1 and _added(name):
+                    tensor.zero_()
+
     def _positive(self, model: nn.Module) -> dict[str, Tensor]:
         """The model's tensors, weights as their absolute values; without shifts, those are zero."""
         import torch
 
-        params = {name: param.abs() for name, param in model.named_parameters()}
+        given = dict(model.named_parameters())
+        params = {name: param.abs() for name, param in given.items() if not bool(param.detach().min() >= 0)}
         if self.shifts:
             return params
-        tensors = {**params, **dict(model.named_buffers())}
-        return {**params, **{name: torch.zeros_like(t) for name, t in tensors.items() if t.ndim == 1 and _added(name)}}
+        tensors = {**given, **dict(model.named_buffers())}
+        added = {name: t for name, t in tensors.items() if t.ndim == 1 and _added(name) and bool(t.any())}
+        return {**params, **{name: torch.zeros_like(tensor) for name, tensor in added.items()}}
 
 
 def _added(name: str) -> bool:

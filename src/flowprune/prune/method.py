@@ -85,6 +85,21 @@ class Method:
             recipe,
         )
 
+    @property
+    def prepares(self) -> bool:
+        """Whether the objective makes something else of the network before it is run."""
+        return hasattr(self.objective, "prepare_")
+
+    def require_objective(self) -> None:
+        """Raise where the measure has something to differentiate and nothing is given.
+
+        Raises:
+            ValueError: naming what it needs.
+        """
+        if self.measure.needs and self.objective is None:
+            rule = f"given, because {self.measure.name!r} needs {self.measure.needs}"
+            raise invalid("prune(objective=)", rule, None)
+
 
 def _recipe(asked: object) -> Recipe | None:
     if asked is None or isinstance(asked, Recipe):

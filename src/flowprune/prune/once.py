@@ -139,10 +139,8 @@ def prune(
     names = _names(method.schedule, sparsity)
     with renamed(names):
         plan = _planned(method.schedule, method.sparsity, budget, granularity=granularity, scope=rule.get("scope"))
-    if chosen.needs and method.objective is None:
-        raise invalid("prune(objective=)", f"given, because {chosen.name!r} needs {chosen.needs}", None)
-    kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
-    with renamed(names):
+        method.require_objective()
+        kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
         example = _example(granularity, kept)
     timing = Timing(granularity, example, budget, sizes, channels_last=channels_last)
     scored = _scored(model, method, removes=granularity.removes)
@@ -158,11 +156,7 @@ def prune(
             **rule,
         )
         rounds = pruner.finish(kept)
-    if rounds.masks is None:
-        raise invalid("prune(schedule=)", "of at least one round", plan)
-    copy, masks = scored, rounds.masks
-    if not method.afterwards.nothing or _types(scored) != _types(model):
-        copy, masks = method.afterwards.carried_out(model, masks)
+    copy, masks = _carried_out(model, scored, method, rounds.masks, removes=granularity.removes)
     cost, solution = timing.report(model, copy), pruner.solution
     checks = (*(check for cut in rounds.cuts for check in cut.checks), *check_budget(solution, cost.after))
     return PruneResult(
@@ -181,14 +175,30 @@ def prune(
 
 
 def _scored(model: nn.Module, method: Method, *, removes: bool) -> nn.Module:
-    """The copy that is scored and cut: of another draw of weights, or in another type, where that is asked for.
+    """The copy that is scored and cut: of another draw of weights where that is asked for.
 
-    A model that shrinks stays in its own type, as its example inputs are; ``gather`` then casts it in each round.
+    Where units stay in the model, it is also made what the objective sees in it, once for all rounds: in another type,
+    say, and with positive weights. A model that shrinks stays itself; ``gather`` then does so in each round.
     """
     copy = copied(model, "prune")
     if method.afterwards.fresh_draw:
         method.afterwards.redraw_(copy, "fresh_draw")
-    return in_precision(copy, method.objective) if method.measure.needs and not removes else copy
+    if removes or not method.measure.needs:
+        return copy
+    seen = in_precision(copy, method.objective)
+    if method.prepares:
+        method.objective.prepare_(seen)
+    return seen
+
+
+def _carried_out(
+    model: nn.Module, scored: nn.Module, method: Method, masks: Masks | None, *, removes: bool
+) -> tuple[nn.Module, Masks]:
+    """The pruned copy: the one that was scored, if it still is a copy of the model, with its masks."""
+    if masks is None:
+        raise invalid("prune(schedule=)", "of at least one round", method.schedule)
+    other = not removes and method.measure.needs and (method.prepares or _types(scored) != _types(model))
+    return method.afterwards.carried_out(model, masks) if other or not method.afterwards.nothing else (scored, masks)
 
 
 def _types(model: nn.Module) -> list[torch.dtype]:

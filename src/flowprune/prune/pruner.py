@@ -246,6 +246,7 @@ class Pruner:
                 return None
         signals = self._gather(batches, self._needs, copies=copies) if found is None or observes else found[0]
         gathered = perf_counter()
+        self._way.checks_zeros = copies
         cut = self._cut(signals, self._score(signals) if found is None else found[1])
         return replace(cut, gather_seconds=gathered - began, cut_seconds=perf_counter() - gathered)
 
