@@ -41,9 +41,8 @@ seed, versions and hardware, and from benchmarks/results/. Made by
 **How to read it.** Accuracies are of the test split after the last epoch, the mean ± one sample standard deviation over
 seeds; nothing is selected on them. Two means are *beyond the spread* where they are more than √(s₁² + s₂²) apart, and
 *within the spread* otherwise. Differences in points are between runs of one seed, with Student's 95 % interval over
-seeds: with three seeds it is wide, and what it does not exclude is not shown to be absent. The images are a tenth of
-CIFAR-10, the networks a quarter or a half of their width, the epochs a twentieth: accuracies compare with each other
-and with no paper's.
+seeds: with three seeds it is wide, and what it does not exclude is not shown to be absent. Images, widths and epochs
+are a fraction of the papers': accuracies compare with each other and with no paper's.
 """
 
 
@@ -310,6 +309,17 @@ def stored(evidence: Evidence, study: Study) -> str:
     return f"*{study.title}.* {len(runs)} of {len(study.specs)} runs are stored.{where}"
 
 
+def scale(study: Study) -> str:
+    """How large the runs of a study are, as its specs have it."""
+    from flowprune.report.wording import joined
+
+    widths = {spec.model.name: spec.model.options.get("width", 1.0) for spec in study.specs}
+    images = sorted({str(spec.data.options.get("train_samples", "all")) for spec in study.specs})
+    epochs = sorted({spec.train.epochs.removesuffix("ep") for spec in study.specs})
+    names = joined([f"{TITLES.get(name, name)} at {width:g} of its width" for name, width in widths.items()])
+    return f"{names}; {joined(images)} training images, {joined(epochs)} epochs."
+
+
 def page(evidence_of: Callable[[str], Evidence], rows_of: Callable[[str], Sequence[dict]]) -> str:
     """The whole page; a section without rows says so.
 
@@ -325,7 +335,7 @@ def page(evidence_of: Callable[[str], Evidence], rows_of: Callable[[str], Sequen
     parts = {
         "The recipes": recipes(),
         "VGG-16 and ResNet-32": [
-            stored(small, STUDIES[SMALL]),
+            f"{stored(small, STUDIES[SMALL])} {scale(STUDIES[SMALL])}",
             "",
             *accuracies(results, small.rows),
             *absent(small, STUDIES[SMALL]),
