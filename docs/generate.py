@@ -1,7 +1,7 @@
 """Write the generated parts of the documentation from stored rows.
 
-python docs/generate.py    rewrite README.md, docs/reproduction.md, docs/structural.md and docs/images/ from the rows
-                           that are kept
+python docs/generate.py    rewrite README.md, docs/reproduction.md, docs/structural.md, docs/initialization.md and
+                           docs/images/ from the rows that are kept
 
 Rows get to results/ by ``flowprune collect runs/demo --into results/demo``.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
+import initialization_page
 import structural_page
 
 if TYPE_CHECKING:
@@ -288,6 +289,20 @@ def structural() -> str:
     return structural_page.page(lambda name: lines(BENCHMARKS / f"{name}.jsonl"))
 
 
+def initialization() -> str:
+    """docs/initialization.md: recipes, what they come to in small, ablations, collapse, depth and costs."""
+    return initialization_page.page(evidence_of, lambda name: lines(BENCHMARKS / f"{name}.jsonl"))
+
+
+def initialization_images() -> None:
+    """The figure of docs/initialization.md."""
+    from flowprune.report.figures.writing import write_figures
+
+    rows = rows_of("depth")
+    if len({row["sparsity"] for row in rows if row["measure"] != "dense"}) > 1:
+        write_figures(rows, "depth", IMAGES / "depth.png")
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The text with what stands between the markers of this name replaced."""
     pattern = rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)"
@@ -309,6 +324,8 @@ def main() -> None:
     reproduction_images()
     if text := reproduction():
         (ROOT / "docs" / "reproduction.md").write_text(text)
+    initialization_images()
+    (ROOT / "docs" / "initialization.md").write_text(initialization())
     if text := structural():
         (ROOT / "docs" / "structural.md").write_text(text)
     path = ROOT / "README.md"

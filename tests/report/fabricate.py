@@ -42,6 +42,12 @@ def rows(seeds=(0, 1, 2), epochs=20, rounds=(1, 5), sparsity=0.75, measures=MEAS
     return found
 
 
+def wanted(figure, found):
+    """Rows that a figure draws: one across sparsities is of a second sparsity besides."""
+    other = [{**row, "sparsity": 0.9, "run": row["run"][::-1]} for row in found if row["measure"] != "dense"]
+    return [*found, *other] if figure.across else found
+
+
 def _run(measure, rounds, seed, epochs, sparsity):
     rng = Random(f"{measure}-{rounds}-{seed}")
     about = {

@@ -15,6 +15,7 @@ from flowprune.report.figures import FIGURES
 from flowprune.report.figures.marks import dodge
 from flowprune.report.figures.sheet import PIXELS
 from flowprune.report.figures.svg import inline, svg
+from flowprune.report.figures.writing import write_figures
 from flowprune.report.theme import COLOURS, styles
 from tests.report import fabricate
 
@@ -28,7 +29,7 @@ def small():
 @pytest.mark.parametrize("width", PIXELS)
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_sound_svg_of_the_asked_width(small, name, width):
-    text = svg(FIGURES[name].of(small).draw(width))
+    text = svg(FIGURES[name].of(fabricate.wanted(FIGURES[name], small)).draw(width))
     root = ET.fromstring(text)
     assert float(root.get("viewBox").split()[2]) == PIXELS[width]
     assert "nan" not in re.sub(r">[^<]*<", "><", text).lower()
@@ -53,6 +54,20 @@ def test_what_the_rows_do_not_hold_is_an_error_that_names_it(small, tmp_path):
         write_figure(epochs, "flow", tmp_path / "a.svg")
     with pytest.raises(UnknownNameError, match="Known: accuracy"):
         write_figure(epochs, "accurracy", tmp_path / "a.svg")
+
+
+def test_a_figure_across_sparsities_is_one_file_for_a_model_and_data_set(small, tmp_path):
+    rows = fabricate.wanted(FIGURES["depth"], small)
+    (one,) = write_figures(rows, "depth", tmp_path / "depth.svg")
+    assert (one.path.name, one.comparison) == ("depth.svg", "small_conv on digits")
+    assert write_figure(rows, "depth", tmp_path / "again.svg").read_bytes() == one.path.read_bytes()
+    other = [{**row, "model": "mlp", "granularity": "weights"} for row in rows]
+    found = write_figures([*rows, *other], "depth", tmp_path / "depth.svg")
+    assert [each.path.name for each in found] == ["depth-mlp-digits-weights.svg", "depth-small_conv-digits.svg"]
+    with pytest.raises(ValueError, match="one data set, model and kind of units"):
+        write_figure([*rows, *other], "depth", tmp_path / "a.svg")
+    with pytest.raises(ValueError, match="'result'"):
+        write_figure(small, "depth", tmp_path / "a.svg")
 
 
 def test_rows_of_several_studies_are_refused(small, tmp_path):
@@ -106,7 +121,7 @@ def odd_rows():
 @pytest.mark.parametrize("case", odd_rows())
 def test_odd_rows_are_drawn_or_left_out_but_never_break(case):
     for name in FIGURES:
-        drawn = FIGURES[name].of(odd_rows()[case])
+        drawn = FIGURES[name].of(fabricate.wanted(FIGURES[name], odd_rows()[case]))
         if drawn is not None:
             assert drawn.sentence
             ET.fromstring(svg(drawn.draw("narrow")))

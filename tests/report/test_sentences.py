@@ -11,6 +11,7 @@ from flowprune.report.sentences import layers as layer_words
 from flowprune.report.shapes.accuracy import accuracy
 from flowprune.report.shapes.cuts import cuts
 from flowprune.report.shapes.layers import layers
+from tests.report import fabricate
 
 
 def curve(measure, values, rounds=1):
@@ -70,7 +71,7 @@ def test_floors_are_counted(rows):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_sentences_and_captions_are_whole_and_without_nan(rows, name):
-    drawn = FIGURES[name].of(rows)
+    drawn = FIGURES[name].of(fabricate.wanted(FIGURES[name], rows))
     for said in (drawn.sentence, drawn.caption):
         assert said.endswith(".")
         assert "nan" not in said.lower().split()

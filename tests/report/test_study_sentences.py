@@ -212,7 +212,7 @@ def test_events_are_told_with_their_epochs_and_whether_the_moment_was_forced():
 def test_one_seed_and_settings_beside_each_other_give_whole_sentences(name):
     rows = fabricate.rows(seeds=(0,), epochs=4)
     for found in (rows, [*rows, *fabricate.warm(rows)]):
-        drawn = FIGURES[name].of(found)
+        drawn = FIGURES[name].of(fabricate.wanted(FIGURES[name], found))
         for said in (drawn.sentence, drawn.caption, *drawn.notes):
             assert said.endswith(".")
             assert "None" not in said

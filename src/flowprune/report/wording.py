@@ -15,7 +15,40 @@ FIRST = (
     "gradient_norm_increase",
     "gradient_norm_preservation",
 )
-SHORT = {"gradient_norm_increase": "grad-norm increase", "gradient_norm_preservation": "grad-norm preservation"}
+SHORT = {
+    "gradient_norm_increase": "grad-norm increase",
+    "gradient_norm_preservation": "grad-norm preservation",
+    "snip": "SNIP",
+    "grasp": "GraSP",
+    "grasp_abs": "GraSP-abs",
+    "synflow": "SynFlow",
+    "iter_snip": "Iter-SNIP",
+    "force": "FORCE",
+    "ntk_sap": "NTK-SAP",
+    "prospr": "ProsPr",
+    "phew": "PHEW",
+    "sbp_sr": "SBP-SR",
+    "sbp_rescaled": "SBP, rescaled",
+    "erk": "ERK",
+    "uniform_plus": "uniform+",
+}
+FIELDS = {
+    ("prune.ablations", "[]"): "",
+    ("prune.ablations", '["shuffle"]'): "shuffled",
+    ("prune.ablations", '["reinitialize"]'): "reinitialized",
+    ("prune.ablations", '["invert"]'): "inverted",
+    ("prune.score_on", "own_weights"): "",
+    ("prune.score_on", "fresh_draw"): "scored on a fresh draw",
+    ("prune.rescale", "recipe"): "",
+    ("prune.rescale", "none"): "",
+    ("prune.rescale", "layer"): "rescaled",
+    ("prune.rescale", "unit"): "rescaled by unit",
+    ("model.options.stable", "default"): "",
+    ("model.options.stable", "true"): "stable",
+    ("model.options.initial", "edge_of_chaos"): "edge of chaos",
+}
+"""What fields with their values are called; empty where a value is what a run has unless told otherwise."""
+LETTERS = {"model.options.initial": "σ_w", "model.options.sigma_b": "σ_b"}
 
 
 def ordered(measures: Iterable[str]) -> tuple[str, ...]:
@@ -32,10 +65,26 @@ def plain(measure: str) -> str:
     """A measure's name in plain words.
 
     Example:
-        >>> plain("loss_preservation"), plain("gradient_norm_increase")
-        ('loss preservation', 'grad-norm increase')
+        >>> plain("loss_preservation"), plain("gradient_norm_increase"), plain("snip")
+        ('loss preservation', 'grad-norm increase', 'SNIP')
     """
     return SHORT.get(measure, measure.replace("_", " "))
+
+
+def field_words(path: str, value: str, otherwise: str) -> str:
+    """A field that tells runs apart with its value, in words; ``otherwise`` where there are none for it.
+
+    Example:
+        >>> field_words("prune.rescale", "layer", "?"), field_words("model.options.initial", "2.0", "?")
+        ('rescaled', 'σ_w = 2')
+        >>> field_words("prune.score_on", "own_weights", "?"), field_words("train.batch", "32", "batch=32")
+        ('', 'batch=32')
+    """
+    if (path, value) in FIELDS:
+        return FIELDS[path, value]
+    if path == "model.options.activation":
+        return value
+    return f"{LETTERS[path]} = {value.removesuffix('.0')}" if path in LETTERS else otherwise
 
 
 def cut_in(rounds: int) -> str:

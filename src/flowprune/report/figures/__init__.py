@@ -17,6 +17,7 @@ FIGURES: Index[Picture[Any]] = Index(
         "accuracy": "flowprune.report.figures.accuracy:PICTURE",
         "convergence": "flowprune.report.figures.convergence:PICTURE",
         "tradeoff": "flowprune.report.figures.tradeoff:PICTURE",
+        "depth": "flowprune.report.figures.depth:PICTURE",
         "gradient_norm": "flowprune.report.figures.gradient_norm:PICTURE",
         "layers": "flowprune.report.figures.layers:PICTURE",
         "correlation": "flowprune.report.figures.correlation:PICTURE",

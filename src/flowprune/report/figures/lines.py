@@ -29,7 +29,7 @@ class End:
     style: Style
 
 
-def line(axes: Axes, epochs: Sequence[int], values: Sequence[Spread], style: Style, *, thick: float = 1.7) -> None:
+def line(axes: Axes, epochs: Sequence[float], values: Sequence[Spread], style: Style, *, thick: float = 1.7) -> None:
     """Means as a line, one standard deviation to either side as a band."""
     mean = np.asarray([value.mean for value in values])
     std = np.asarray([value.std or 0.0 for value in values])

@@ -46,6 +46,7 @@ class Picture(Generic[R]):
         say: One sentence that the records support.
         caption: Equations, units and how the records were summarised.
         draw: Records to a drawing.
+        across: Whether it is of all sparsities of a model and data set, and not of the rows of one comparison.
     """
 
     title: str
@@ -54,12 +55,13 @@ class Picture(Generic[R]):
     say: Callable[[R], str]
     caption: Callable[[R], str]
     draw: Callable[[R, Width], Figure]
+    across: bool = False
 
     def __str__(self) -> str:
         return self.title
 
     def of(self, rows: Sequence[Row]) -> Drawn | None:
-        """This figure for the rows of one comparison, or None where they do not carry it."""
+        """This figure for the rows of one comparison (of one model, where it is across), or None without any."""
         records = self.shape(rows)
         if records is None:
             return None

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from flowprune.report.comparisons import DENSE
 from flowprune.report.values import Row, setting, text, whole
-from flowprune.report.wording import cut_in, ordered, plain
+from flowprune.report.wording import cut_in, field_words, ordered, plain
 
 TEMPERATURE = "prune.temperature"
 K = TypeVar("K")
@@ -50,9 +50,13 @@ class Config:
             'biased loss, batch=32'
             >>> Config(1, "fisher", (("prune.temperature", "1.0"),)).name
             'fisher, T=1'
+            >>> Config(1, "snip", (("prune.ablations", '["shuffle"]'), ("prune.score_on", "own_weights"))).name
+            'SNIP, shuffled'
         """
-        fields = (f"{_short(path)}={value.removesuffix('.0')}" for path, value in self.setting)
-        return ", ".join((plain(self.measure), *fields))
+        fields = (
+            field_words(path, value, f"{_short(path)}={value.removesuffix('.0')}") for path, value in self.setting
+        )
+        return ", ".join((plain(self.measure), *(words for words in fields if words)))
 
     @property
     def training(self) -> tuple[tuple[str, str], ...]:
@@ -66,10 +70,13 @@ class Config:
 
 def setting_words(fields: Iterable[tuple[str, str]]) -> str:
     """Fields with their values, as a reader of tables wants them."""
-    return ", ".join(
-        f"scored at T = {value.removesuffix('.0')}" if path == TEMPERATURE else f"{path}={value}"
+    found = (
+        f"scored at T = {value.removesuffix('.0')}"
+        if path == TEMPERATURE
+        else field_words(path, value, f"{path}={value}")
         for path, value in fields
     )
+    return ", ".join(words for words in found if words)
 
 
 def _short(path: str) -> str:
