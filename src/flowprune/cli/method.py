@@ -63,14 +63,17 @@ Rescale = Annotated[
 ]
 
 
-def schedule_of(name: str, rounds: int | None, sparsity: float | None, *, recipe: str | None) -> Schedule | None:
-    """The schedule that is asked for; None for that of a recipe."""
+def schedule_of(name: str | None, rounds: int | None, sparsity: float | None, *, recipe: str | None) -> Schedule | None:
+    """The schedule that is asked for, with the recipe's own name and rounds where they are not; None for that."""
     from flowprune import schedules
+    from flowprune.core.recipes import RECIPES
 
-    if recipe is not None and rounds is None:
+    if recipe is None:
+        return schedules.build(name or "exponential", rounds=rounds or 1, sparsity=sparsity)
+    if name is None and rounds is None:
         return None
-    count = 1 if rounds is None else rounds
-    return schedules.build(name, rounds=count, sparsity=None if recipe is not None else sparsity)
+    known = RECIPES[recipe]
+    return schedules.build(name or known.schedule, rounds=known.rounds if rounds is None else rounds)
 
 
 def method(

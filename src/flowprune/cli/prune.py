@@ -71,7 +71,12 @@ Rounds = Annotated[
     ),
 ]
 Schedule = Annotated[
-    str, typer.Option("--schedule", help="A name of: flowprune list schedules.", rich_help_panel=AMOUNT)
+    str | None,
+    typer.Option(
+        "--schedule",
+        help="A name of: flowprune list schedules. By default exponential, or as the recipe does.",
+        rich_help_panel=AMOUNT,
+    ),
 ]
 BatchSizes = Annotated[
     str,
@@ -102,7 +107,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     sparsity: Sparsity = None,
     budget: BudgetText = None,
     rounds: Rounds = None,
-    schedule: Schedule = "exponential",
+    schedule: Schedule = None,
     floor: Floor = None,
     dataset: AnyDataset = None,
     data_dir: DataDir = None,

@@ -83,24 +83,22 @@ def _take_over(model: nn.Module, result: PruneResult) -> None:
 def _objective(spec: Spec, cut: PruneSpec, parts: Parts) -> Any:
     """That of scoring for a measure; for a recipe its own, unless the spec names a temperature."""
     if cut.recipe is None:
-        return parts.scored
-    if isinstance(cut.temperature, float) and RECIPES[cut.recipe].data == "labels":
-        return objectives.cross_entropy(temperature=cut.temperature)
-    return None
+        return parts.scored_for(cut.measure)
+    if not isinstance(cut.temperature, float):
+        return None
+    tempered = objectives.cross_entropy(temperature=cut.temperature)
+    return objectives.after_training(tempered) if RECIPES[cut.recipe].measure == "prospr" else tempered
 
 
 def _schedule(cut: PruneSpec) -> schedules.Schedule:
     rounds = cut.iterations or 1
-    shape = "exponential" if cut.recipe is not None else cut.schedule
+    shape = RECIPES[cut.recipe].schedule if cut.recipe is not None else cut.schedule
     return schedules.one_shot() if rounds == 1 else schedules.build(shape, rounds=rounds)
 
 
 def _options(spec: Spec, cut: PruneSpec, parts: Parts) -> dict[str, Any]:
     """Everything else that is asked for, as keywords of ``prune``."""
     found: dict[str, Any] = {"seed": derive(spec.seed, "masks"), "protect": cut.protect, "normalise": cut.normalise}
-    method = RECIPES[cut.recipe].measure if cut.recipe is not None else cut.measure
-    if method in ("random", "phew"):
-        found["options"] = {"seed": derive(spec.seed, "masks")}
     if cut.recipe is not None:
         found["recipe"] = cut.recipe
     if cut.scope != "global":

@@ -65,6 +65,10 @@ class Parts:
     rate: Rate
     example_inputs: Tensor
 
+    def scored_for(self, measure: str) -> Objective | None:
+        """What a measure is scored with; None for the measure's own objective."""
+        return None if MEASURES[measure].objective else self.scored
+
 
 def build(spec: Spec) -> Parts:
     """Build the parts; every random choice has a seed stream of its own.
@@ -251,7 +255,7 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
         parts.optimizer,
         measure=cut.measure,
         granularity=parts.granularity,
-        objective=parts.scored,
+        objective=parts.scored_for(cut.measure),
         schedule=schedule,
         when=event,
         normalise=cut.normalise,
@@ -260,7 +264,7 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
         protect=cut.protect,
         momentum=cut.momentum,
         observe=OBSERVED[spec.record.cuts],
-        options={"seed": derive(spec.seed, "masks")} if cut.measure == "random" else {},
+        seed=derive(spec.seed, "masks"),
         reference_compat=spec.reference_compat,
     )
     pruner.require_feasible(names=FIELDS)
@@ -275,7 +279,7 @@ def _holding(cut: PruneSpec, parts: Parts) -> Pruner:
         parts.optimizer,
         measure=measure,
         granularity=parts.granularity,
-        objective=None if MEASURES[measure].objective else parts.scored,
+        objective=parts.scored_for(measure),
         schedule=schedules.one_shot(sparsity=cut.sparsity),
         allow_revival=False,
     )

@@ -269,22 +269,27 @@ def _require_sound(where: str, spec: Spec) -> None:
         return
     if spec.prune.at == "init":
         require_initial(where, spec, spec.prune)
-        return
-    require_in_training(where, spec.prune)
-    build_schedule(spec.prune.schedule, rounds=spec.prune.rounds, sparsity=spec.prune.sparsity)
-    if spec.prune.when is not None:
-        build_event(spec.prune.when, **spec.prune.when_options)
-    last = spec.last_cut
-    if last >= spec.epochs or spec.latest < 1:
-        todo = "Train longer, or cut in fewer rounds."
-        rule = f"more than the {max(last, spec.prune.rounds)} epochs that the cuts take"
-        raise invalid(f"{where}(train.epochs)", rule, spec.train.epochs, todo)
-    if spec.prune.granularity != "channels" and (spec.prune.residual != "coupled" or spec.reference_compat):
-        got = f"prune.residual={spec.prune.residual}, reference_compat={spec.reference_compat}"
-        raise invalid(f"{where}(prune.granularity)", "'channels' with settings of channels", got)
+    else:
+        _require_sound_in_training(where, spec, spec.prune)
     _, sizes = require_granularity(f"{where}(prune.granularity)", spec.prune.granularity)
     if sizes:
         _require_pattern(where, spec, spec.prune)
+
+
+def _require_sound_in_training(where: str, spec: Spec, cut: PruneSpec) -> None:
+    """A schedule that has these rounds, an event that can be built, and an epoch left after the last cut."""
+    require_in_training(where, cut)
+    build_schedule(cut.schedule, rounds=cut.rounds, sparsity=cut.sparsity)
+    if cut.when is not None:
+        build_event(cut.when, **cut.when_options)
+    last = spec.last_cut
+    if last >= spec.epochs or spec.latest < 1:
+        todo = "Train longer, or cut in fewer rounds."
+        rule = f"more than the {max(last, cut.rounds)} epochs that the cuts take"
+        raise invalid(f"{where}(train.epochs)", rule, spec.train.epochs, todo)
+    if cut.granularity != "channels" and (cut.residual != "coupled" or spec.reference_compat):
+        got = f"prune.residual={cut.residual}, reference_compat={spec.reference_compat}"
+        raise invalid(f"{where}(prune.granularity)", "'channels' with settings of channels", got)
 
 
 def _method_of(where: str, cut: PruneSpec) -> tuple[str, str, Mapping[str, object]]:

@@ -79,7 +79,8 @@ def invert(scores: Mapping[str, Tensor]) -> Scores:
     """
     layout: Groups = getattr(scores, "layout", None) or {}
     negative = {name: -score for name, score in scores.items()}
-    return Scores(negative, layout=layout, fingerprint=getattr(scores, "fingerprint", None))
+    known = {key: getattr(scores, key, None) for key in ("fingerprint", "reached")}
+    return Scores(negative, layout=layout, **known)
 
 
 def _redrawn(name: str, mask: Tensor, layout: Groups, seed: int, alive: Tensor | None) -> Tensor:

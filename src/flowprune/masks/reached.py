@@ -56,5 +56,6 @@ def require_reached(where: str, masks: Mapping[str, Tensor], reached: Mapping[st
         name = next(name for name, count in lost.items() if count)
         raise PruningError(
             f"{where}(scores=) must rank every unit that is kept; {sum(lost.values())} of the {kept} kept were not "
-            f"reached, the first in {name!r}. Prune more, or let the measure look further (phew: a larger density)."
+            f"reached, the first in {name!r}. Prune more, or let the measure look further: of phew, "
+            "options={'density': 0.95}, or density=0.95 of score()."
         )

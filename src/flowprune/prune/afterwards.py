@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
-from flowprune.core.errors import invalid, unknown
+from flowprune.core.errors import invalid, renamed, unknown
 from flowprune.core.seeds import derive
 from flowprune.masks import Masks, expand, masks_of, rescale
 from flowprune.masks.ablations import shuffle
+from flowprune.masks.rescale import PER
 from flowprune.models.reinitialize import reinitialize_
 from flowprune.prune.carry_out import carry_out_, hold_
 from flowprune.prune.options import SCORE_ON
 from flowprune.structure.twin import copied
 
 Build = Callable[[int], nn.Module]
+APART: Final = 0.1
+"""Weights of another scale than this fraction of what they had are not another draw of the same."""
+
+
+def _scales(model: nn.Module) -> dict[str, float]:
+    """Root mean square of each weight."""
+    weights = {name: param for name, param in model.named_parameters() if param.ndim > 1}
+    return {name: float(param.detach().double().square().mean().sqrt()) for name, param in weights.items()}
+
+
+class Pruned(NamedTuple):
+    """A pruned copy.
+
+    Attributes:
+        model: The copy.
+        masks: Of the model that was pruned.
+        rescaled: What the kept weights of each layer, or unit, were multiplied with; empty where they were not.
+    """
+
+    model: nn.Module
+    masks: Masks
+    rescaled: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +85,8 @@ class Afterwards:
         """
         if score_on not in SCORE_ON:
             raise unknown("prune(score_on=)", score_on, SCORE_ON)
+        if rescale is not None and rescale not in PER:
+            raise unknown("prune(rescale=)", rescale, PER)
         if sigma_w is not None and rescale is None:
             raise invalid("prune(sigma_w=)", "None where nothing is rescaled", sigma_w, "Pass rescale='layer' with it.")
         fresh = score_on == "fresh_draw"
@@ -76,11 +102,19 @@ class Afterwards:
 
     def redraw_(self, model: nn.Module, purpose: str) -> None:
         """Draw the weights of a model anew, in place."""
+        before = _scales(model)
         reinitialize_(model, seed=derive(self.seed, purpose), build=self.build)
+        apart = [name for name, scale in _scales(model).items() if abs(scale - before[name]) > APART * before[name]]
+        if self.build is None and apart:
+            warnings.warn(
+                f"prune() drew weights anew as their modules do; {apart[0]!r} and {len(apart) - 1} more had another "
+                "scale, so that another initialisation is compared. Pass build=, which makes the model of a seed.",
+                stacklevel=4,
+            )
 
-    def carried_out(self, model: nn.Module, masks: Masks) -> tuple[nn.Module, Masks]:
-        """A pruned copy of a model, and the masks it has."""
-        copy = copied(model, "prune")
+    def carried_out(self, model: nn.Module, masks: Masks) -> Pruned:
+        """A pruned copy of a model, the masks it has, and by how much its layers were rescaled."""
+        copy, factors = copied(model, "prune"), dict[str, Tensor]()
         if self.shuffle:
             held = masks_of(copy)
             alive = {name: held[name] for name in masks if name in held and held[name].shape == masks[name].shape}
@@ -89,10 +123,12 @@ class Afterwards:
             self.redraw_(copy, "reinitialize")
         if self.rescale is not None:
             params = dict(copy.named_parameters())
-            full = {name: keep.expand(params[name].shape) for name, keep in expand(params, masks).items()}
-            rescale(copy, full, sigma_w=self.sigma_w, per=self.rescale)
+            kept = {name: keep.expand(params[name].shape) for name, keep in expand(params, masks).items()}
+            weights = {name: keep for name, keep in kept.items() if keep.dim() > 1}
+            with renamed({"rescale(": "prune("}):
+                factors = rescale(copy, weights, sigma_w=self.sigma_w, per=self.rescale)
         if any(group.removable for group in masks.layout.values()):
             carry_out_(copy, masks)
         else:
             hold_(copy, masks, besides=masks_of(copy))
-        return copy, masks
+        return Pruned(copy, masks, factors)

@@ -64,6 +64,7 @@ class SparsityAim:
         alive, common = way.alive(scores), target if self._common else None
         found = pools(alive, scope, common, where="Pruner")
         require_use("Pruner", common if self._named else None, found)
+        found = tuple(_at_least(pool, alive) for pool in found)
         end = self.end(alive)
         require_patterns("Pruner", end, scores.layout)
         self.removed = sum(pool.remove for pool in end)
@@ -72,6 +73,13 @@ class SparsityAim:
     def end(self, units: Masks) -> tuple[Pool, ...]:
         """What is to be gone of the original units in the end."""
         return pools(units, self._scope, self.targets[-1] if self._common else None, where="Pruner")
+
+
+def _at_least(pool: Pool, alive: Masks) -> Pool:
+    """A pool of which as much goes as is gone: a model that came with masks may be ahead of the schedule."""
+    layers = alive.per_layer()
+    gone = sum(layers[name].total - layers[name].kept for name in pool.names)
+    return pool if gone <= pool.remove else Pool(pool.names, pool.total, gone / pool.total, pool.own)
 
 
 @dataclass(eq=False)

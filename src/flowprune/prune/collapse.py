@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,25 +12,11 @@ from flowprune.core.arguments import require_masks, require_model
 from flowprune.core.errors import invalid
 from flowprune.core.fingerprint import fingerprint
 from flowprune.core.groups import Groups, channelwise, units_of
-from flowprune.masks import expand
+from flowprune.masks import Critical, expand
 from flowprune.prune.collapse_words import table, warnings_of
 from flowprune.prune.conservation import layer_residuals
 from flowprune.signals.paths import effective_weights
 from flowprune.structure.example import Example
-
-
-class Critical(Protocol):
-    """The largest sparsity that empties no layer, and the layer that the next cut would empty."""
-
-    @property
-    def layer(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def sparsity(self) -> float:
-        """Fraction removed, of the units that are scored."""
-        ...
 
 
 @dataclass(frozen=True)

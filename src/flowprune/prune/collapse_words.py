@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from flowprune.prune.collapse import Collapse, Critical, LayerCollapse
+    from flowprune.masks import Critical
+    from flowprune.prune.collapse import Collapse, LayerCollapse
 
 SHOWN: Final = 12
 """Layers in a table at most."""
@@ -17,6 +18,10 @@ SPARSE: Final = 0.01
 than a tenth of what the network keeps."""
 IDLE: Final = 0.05
 """So is a network with more than this fraction of its kept weights on none."""
+
+
+AROUND: Final = 1e-6
+"""Layer totals that differ by more than this fraction are not those of a chain."""
 
 
 def warnings_of(
@@ -118,7 +123,10 @@ def table(found: Collapse) -> list[str]:
         lines.append(f"largest safe sparsity for this model and measure: {safe.sparsity:.6g} ({safe.layer} dies first)")
     if found.conservation:
         worst = max(found.conservation, key=lambda name: found.conservation[name] if found.conservation else 0.0)
-        lines.append(f"conservation: layer totals within {found.conservation[worst]:.3g} of the largest ({worst})")
+        apart = found.conservation[worst]
+        said = f"layer totals within {apart:.3g} of each other"
+        around = f"{worst} carries {apart:.3g} of the flow less than the others: paths go around it"
+        lines.append(f"conservation: {said if apart < AROUND else around}")
     return [*lines, *_rows(layers)]
 
 

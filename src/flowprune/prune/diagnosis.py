@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 from torch import nn
 
-from flowprune.core.errors import PruningError
-from flowprune.masks import Masks, Scores, largest_safe_sparsity
-from flowprune.masks.critical import Critical
+from flowprune.core.errors import PruningError, first_line
+from flowprune.masks import Critical, Masks, Scores, largest_safe_sparsity
 from flowprune.prune.collapse import Collapse, collapse
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.records import Rounds
@@ -32,13 +32,15 @@ def diagnosed(model: nn.Module, pruner: Pruner, rounds: Rounds, *, example: Exam
     removes, masks, scores = pruner.granularity.removes, rounds.masks, rounds.scores
     if masks is None:
         return None
-    conserved = pruner.measure.objective == "synaptic_flow" and not masks.layout
+    conserved = pruner.measure.objective == "synaptic_flow" and not masks.layout and pruner.rule.normalise == "none"
     given, contributions = None if removes else example, dict(scores) if conserved else None
     critical = None if removes else _critical(pruner, scores, rounds.before)
     try:
         found = collapse(model, masks, example_inputs=given, contributions=contributions, critical=critical)
-    except PruningError:
-        found = collapse(model, masks, example_inputs=None, contributions=contributions, critical=critical)
+    except PruningError as error:
+        counted = collapse(model, masks, example_inputs=None, contributions=contributions, critical=critical)
+        said = f"which weights lie on a path is not known: {first_line(error)}"
+        found = replace(counted, warnings=(*counted.warnings, said))
     if found.layers and all(layer.effective == 0 for layer in found.layers):
         warnings.warn(f"prune(): {found.warnings[0]}", stacklevel=3)
     return found
@@ -46,17 +48,14 @@ def diagnosed(model: nn.Module, pruner: Pruner, rounds: Rounds, *, example: Exam
 
 def _critical(pruner: Pruner, scores: Scores, alive: Masks | None) -> Critical | None:
     """The largest safe sparsity of scores that are ranked in one pool; None of others."""
-    if pruner.rule.scope != "global" or pruner.rule.protect or pruner.rule.invert or masks_have_patterns(scores):
+    rule = pruner.rule
+    held = rule.floor_for("weights") is not None or rule.protect or rule.invert or _patterned(scores)
+    if held or rule.scope != "global":
         return None
     living = None if alive is None or pruner.rule.revives(pruner.measure) else dict(alive)
     return largest_safe_sparsity(scores, living)
 
 
-def masks_have_patterns(scores: Scores) -> bool:
-    """Whether units of a layer must stay whatever their scores, as in N:M.
-
-    Example:
-        >>> masks_have_patterns(Scores({}))
-        False
-    """
+def _patterned(scores: Scores) -> bool:
+    """Whether units of a layer must stay whatever their scores, as in N:M."""
     return any(group.sparsity is not None for group in scores.layout.values())

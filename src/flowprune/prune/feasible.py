@@ -115,7 +115,8 @@ are to be cut in the end, and at most 3 can be. Lower the sparsity or the floor,
             where = f" of {', '.join(pool)}" if len(pools) > 1 else ""
             raise PruningError(
                 f"{names.schedule} must leave what floors and protection keep; {asked} of {total} units{where} are to "
-                f"be cut in the end, and at most {most} can be. Lower the sparsity or the floor, or protect less."
+                f"be cut in the end, and at most {most} can be, a sparsity of {most / total:.6g}. Lower the sparsity "
+                "or the floor, or protect less."
             )
         removed += asked
     if rounds > max(removed, 1):

@@ -46,16 +46,19 @@ class Masking:
         self._hold(masks)
 
     def gathered(self, gather: Callable[[], Signals]) -> Signals:
-        """Signals of the network that is left; with ``revives`` also of what was cut, at the values that it had."""
+        """Signals of the network that is left; with ``revives`` its gradient also where weights are cut."""
         if not self._values:
             return gather()
         held = masks_of(self._model)
         apply(self._model, self._already)
         try:
-            signals = gather()
+            return gather()
         finally:
             apply(self._model, held)
-        return replace(signals, params={**signals.params, **self._whole(signals.params)})
+
+    def scored(self, signals: Signals) -> Signals:
+        """What the measure sees: with ``revives`` the weights that were cut have the values that they had."""
+        return replace(signals, params={**signals.params, **self._whole(signals.params)}) if self._values else signals
 
     def _whole(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights with what was cut as it was."""

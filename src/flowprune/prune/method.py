@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from torch import nn
 
 from flowprune.core.errors import invalid, unknown
 from flowprune.core.recipes import RECIPES
-from flowprune.masks.density_names import DENSITIES
-from flowprune.measures import Measure, own_objective, require_measure
+from flowprune.masks import DENSITIES, Weights, weight_shapes
+from flowprune.measures import Granularity, Measure, own_objective, require_measure
 from flowprune.models.residual import is_stable
 from flowprune.prune.afterwards import Afterwards
 from flowprune.prune.options import ABLATIONS
 from flowprune.prune.recipe import Recipe
 from flowprune.schedules import Schedule, build, one_shot, require_schedule
+from flowprune.schedules.schedule import require_sparsity
 
 AFTER = ("ablations", "score_on", "build", "rescale", "sigma_w")
+
+
+class Asked(NamedTuple):
+    """What is pruned, and how much."""
+
+    model: nn.Module
+    granularity: Granularity
+    sparsity: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +55,11 @@ class Method:
     @classmethod
     def of(
         cls,
-        model: nn.Module,
+        asked: Asked,
         measure: str | Measure | None,
         *,
         objective: Any,
         schedule: Schedule | None,
-        sparsity: float | None,
         options: Mapping[str, Any],
     ) -> Method:
         """What is asked for; given arguments take the place of a recipe's.
@@ -62,16 +70,16 @@ class Method:
         """
         given = dict(options)
         recipe = _recipe(given.pop("recipe", None))
-        asked = recipe.measure if measure is None and recipe is not None else measure
-        if asked is None:
+        named = recipe.measure if measure is None and recipe is not None else measure
+        if named is None:
             todo = "E.g. measure='magnitude', or recipe='synflow'."
             raise invalid("prune(measure=)", "given, or recipe=", None, todo)
-        chosen = require_measure("prune", asked)
+        chosen = require_measure("prune", named)
         after = {name: given.pop(name) for name in AFTER if name in given}
         if recipe is not None:
-            _require_fit(recipe, model, objective)
+            _require_fit(recipe, chosen, asked.model, objective)
             after.setdefault("rescale", recipe.rescale)
-            given = {**_rule_of(recipe, chosen, model, sparsity), **given}
+            given = {**_rule_of(recipe, chosen, asked, given), **given}
         ablations = _ablations(after.pop("ablations", ()))
         if "invert" in ablations:
             given["invert"] = True
@@ -80,10 +88,15 @@ class Method:
             _objective(chosen, recipe, objective),
             _schedule(recipe, schedule),
             given,
-            None if recipe is not None and recipe.densities is not None else sparsity,
+            None if recipe is not None and recipe.densities is not None else asked.sparsity,
             Afterwards.of(ablations, seed=given.get("seed") or 0, **after),
             recipe,
         )
+
+    @property
+    def name(self) -> str:
+        """The recipe's, where its measure was not replaced; else empty."""
+        return self.recipe.name if self.recipe is not None and self.recipe.measure == self.measure.name else ""
 
     @property
     def prepares(self) -> bool:
@@ -109,9 +122,9 @@ def _recipe(asked: object) -> Recipe | None:
     return cast(Recipe, RECIPES[asked])
 
 
-def _require_fit(recipe: Recipe, model: nn.Module, objective: object) -> None:
-    """Nothing is given that the recipe does not use, and the model is one that it is for."""
-    if recipe.objective is None and objective is not None:
+def _require_fit(recipe: Recipe, measure: Measure, model: nn.Module, objective: object) -> None:
+    """Nothing is given that the method does not use, and the model is one that it is for."""
+    if not measure.needs and objective is not None:
         todo = "Leave it out: no gradient is taken. Batches may be given; their shapes serve to count costs."
         raise invalid(f"prune(recipe={recipe.name!r}, objective=)", "None", objective, todo)
     if recipe.stable and not is_stable(model):
@@ -119,18 +132,34 @@ def _require_fit(recipe: Recipe, model: nn.Module, objective: object) -> None:
         raise invalid(f"prune(recipe={recipe.name!r}, model=)", "a Stable ResNet", type(model).__name__, todo)
 
 
-def _rule_of(recipe: Recipe, measure: Measure, model: nn.Module, sparsity: float | None) -> dict[str, Any]:
+def _rule_of(recipe: Recipe, measure: Measure, asked: Asked, given: Mapping[str, Any]) -> dict[str, Any]:
     """The keywords that a recipe sets, those that depend on the sparsity among them."""
     rule = dict(recipe.rule)
     if not measure.needs:
         rule.pop("mode", None)
     if recipe.densities is not None:
-        if sparsity is None:
-            raise invalid(f"prune(recipe={recipe.name!r}, sparsity=)", "given: the densities depend on it", None)
-        shapes = {name: param.shape for name, param in model.named_parameters() if param.ndim >= 2}
-        total = sum(shape.numel() for shape in shapes.values())
-        rule["scope"] = DENSITIES[recipe.densities](shapes, 1 - round(sparsity * total) / total)
+        for name, unasked in (("scope", "global"), ("protect", ())):
+            if name in given and given[name] != unasked:
+                todo = "The recipe says how much of each layer goes; leave layers whole by fp.Weights(skip=)."
+                raise invalid(f"prune(recipe={recipe.name!r}, {name}=)", "left out", given[name], todo)
+        rule["scope"] = _densities(recipe.name, recipe.densities, asked)
     return rule
+
+
+def _densities(recipe: str, rule: str, asked: Asked) -> Mapping[str, float]:
+    """The sparsity of each layer that is offered, so that exactly the asked number goes in all."""
+    if asked.sparsity is None:
+        raise invalid(f"prune(recipe={recipe!r}, sparsity=)", "given: the densities depend on it", None)
+    if not isinstance(asked.granularity, Weights):
+        todo = "Densities are of single weights."
+        raise invalid(f"prune(recipe={recipe!r}, granularity=)", "fp.Weights()", asked.granularity.name, todo)
+    shapes = weight_shapes(asked.model, skip=asked.granularity.skip)
+    total = sum(shape.numel() for shape in shapes.values())
+    kept = total - round(require_sparsity("prune(sparsity=)", asked.sparsity) * total)
+    if kept < len(shapes):
+        rule_ = f"at most {1 - len(shapes) / total:.6g} with recipe={recipe!r}, so that each layer keeps a weight"
+        raise invalid("prune(sparsity=)", rule_, asked.sparsity)
+    return DENSITIES[rule](shapes, kept / total)
 
 
 def _objective(measure: Measure, recipe: Recipe | None, given: Any) -> Any:

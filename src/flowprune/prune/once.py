@@ -7,18 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid, renamed
 from flowprune.masks import Masks, Scores, Weights
 from flowprune.measures import Granularity, Measure, require_granularity
 from flowprune.objectives.batch import inputs_of
+from flowprune.prune.afterwards import Pruned
 from flowprune.prune.budget import Budget
 from flowprune.prune.checks import check_budget, probe_of
 from flowprune.prune.collapse import Collapse
 from flowprune.prune.diagnosis import diagnosed
-from flowprune.prune.method import Method
+from flowprune.prune.method import Asked, Method
 from flowprune.prune.options import PruneOptions
 from flowprune.prune.pruner import Pruner
 from flowprune.prune.records import Round
@@ -50,6 +51,7 @@ class PruneResult:
         budget: The budget as it was solved, with the achieved amount and the miss; None where a sparsity was asked.
         collapse: What of the masked network does anything, and what to look at before it is trained; see
             :mod:`flowprune.prune.collapse`. None where it was not asked for.
+        rescaled: What kept weights were multiplied with, by layer; empty where they were not.
     """
 
     model: nn.Module
@@ -63,6 +65,7 @@ class PruneResult:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     budget: Solution | None = None
     collapse: Collapse | None = None
+    rescaled: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 def prune(
@@ -134,7 +137,8 @@ def prune(
     rule: dict[str, Any] = dict(options)
     diagnose = rule.pop("diagnose", True)
     sizes, channels_last = rule.pop("batch_sizes", None), rule.pop("channels_last", False)
-    method = Method.of(model, measure, objective=objective, schedule=schedule, sparsity=sparsity, options=rule)
+    asked = Asked(model, granularity, sparsity)
+    method = Method.of(asked, measure, objective=objective, schedule=schedule, options=rule)
     chosen, rule = method.measure, dict(method.rule)
     names = _names(method.schedule, sparsity)
     with renamed(names):
@@ -156,7 +160,7 @@ def prune(
             **rule,
         )
         rounds = pruner.finish(kept)
-    copy, masks = _carried_out(model, scored, method, rounds.masks, removes=granularity.removes)
+    copy, masks, factors = _carried_out(model, scored, method, rounds.masks, removes=granularity.removes)
     cost, solution = timing.report(model, copy), pruner.solution
     checks = (*(check for cut in rounds.cuts for check in cut.checks), *check_budget(solution, cost.after))
     return PruneResult(
@@ -167,9 +171,10 @@ def prune(
         cost=cost,
         cuts=rounds.cuts,
         measure=chosen.name,
-        recipe="" if method.recipe is None else method.recipe.name,
+        recipe=method.name,
         options=dict(rule.get("options", {})),
         budget=None if solution is None else replace(solution, masks=masks),
+        rescaled=factors,
         collapse=diagnosed(model, pruner, replace(rounds, masks=masks), example=example) if diagnose else None,
     )
 
@@ -191,14 +196,14 @@ def _scored(model: nn.Module, method: Method, *, removes: bool) -> nn.Module:
     return seen
 
 
-def _carried_out(
-    model: nn.Module, scored: nn.Module, method: Method, masks: Masks | None, *, removes: bool
-) -> tuple[nn.Module, Masks]:
+def _carried_out(model: nn.Module, scored: nn.Module, method: Method, masks: Masks | None, *, removes: bool) -> Pruned:
     """The pruned copy: the one that was scored, if it still is a copy of the model, with its masks."""
     if masks is None:
         raise invalid("prune(schedule=)", "of at least one round", method.schedule)
     other = not removes and method.measure.needs and (method.prepares or _types(scored) != _types(model))
-    return method.afterwards.carried_out(model, masks) if other or not method.afterwards.nothing else (scored, masks)
+    if other or not method.afterwards.nothing:
+        return method.afterwards.carried_out(model, masks)
+    return Pruned(scored, masks, {})
 
 
 def _types(model: nn.Module) -> list[torch.dtype]:

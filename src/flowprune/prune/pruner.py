@@ -13,11 +13,8 @@ from torch.optim import Optimizer
 from flowprune.core.arguments import call, require_model, require_optimizer
 from flowprune.core.errors import invalid
 from flowprune.core.optimizer_state import assert_live, held_names
-from flowprune.core.seeds import derive
 from flowprune.masks import Masks, Pool, Scores
-from flowprune.masks.ablations import invert as inverted
-from flowprune.measures import Granularity, Measure, own_objective, require_granularity, require_measure, score
-from flowprune.objectives.batch import inputs_of
+from flowprune.measures import Granularity, Measure, own_objective, require_granularity, require_measure
 from flowprune.prune.aim import BudgetAim, SparsityAim
 from flowprune.prune.budget import Budget
 from flowprune.prune.checks import probe_of
@@ -25,12 +22,13 @@ from flowprune.prune.feasible import PRUNER, Names, Units, require_feasible, uni
 from flowprune.prune.masking import Masking
 from flowprune.prune.records import Cut, Rounds
 from flowprune.prune.rule import Rule, RuleOptions
+from flowprune.prune.scorer import Scorer
 from flowprune.prune.shrinking import Shrinking
 from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity
 from flowprune.prune.waiting import Waiting
 from flowprune.schedules import Event, Schedule, require_schedule
-from flowprune.signals import Signals, gather
+from flowprune.signals import Signals
 
 
 class Pruner:
@@ -122,6 +120,7 @@ class Pruner:
             raise invalid("Pruner(measure=)", f"one whose cuts stay with {granularity.name}", self.measure.name, todo)
         way = Shrinking(model, self.rule) if granularity.removes else Masking(model, self.rule, revives=revives)
         self._way = way
+        self._scorer = Scorer(model, self.measure, self.objective, self.granularity, self.rule, way)
         # An event tells what shrinks from what is masked.
         units = granularity.name if granularity.removes else "weights"
         self._waits = None if when is None else Waiting(model, when, sparsity=self.targets[-1], granularity=units)
@@ -244,10 +243,13 @@ class Pruner:
             found = self._look(self._waits, batches)
             if self.waiting:
                 return None
-        signals = self._gather(batches, self._needs, copies=copies) if found is None or observes else found[0]
+        if found is None or observes:
+            signals = self._scorer.gather(batches, self._needs, self._round, copies=copies)
+        else:
+            signals = found[0]
         gathered = perf_counter()
         self._way.checks_zeros = copies
-        cut = self._cut(signals, self._score(signals) if found is None else found[1])
+        cut = self._cut(signals, self._scored(batches, signals) if found is None else found[1])
         return replace(cut, gather_seconds=gathered - began, cut_seconds=perf_counter() - gathered)
 
     def resume(self, masks: Masks | None, *, rounds: int, event: Mapping[str, Any] | None = None) -> None:
@@ -290,8 +292,8 @@ class Pruner:
                 self.require_feasible()
             waits.show(None)
             return None
-        signals = self._gather(batches, self.measure.needs)
-        scores = self._score(signals)
+        signals = self._scorer.gather(batches, self.measure.needs, self._round)
+        scores = self._scored(batches, signals)
         waits.show(self._way.propose(scores, self._aim.pools(self._way, scores, self._rounds - 1)))
         return signals, scores
 
@@ -308,7 +310,7 @@ class Pruner:
             ValueError: more rounds than units to cut, or a floor that ``reference_compat`` would ignore.
             PruningError: floors and protection keep more than the last target leaves; the model cannot be traced.
         """
-        self._require_feasible(units_of(self.granularity, self._gather((), ())), names)
+        self._require_feasible(units_of(self.granularity, self._scorer.gather((), (), 0)), names)
 
     def _require_feasible(self, units: Units, names: Names = PRUNER) -> None:
         if self._feasible or self._round:
@@ -333,35 +335,12 @@ class Pruner:
         assert_live(self.optimizer, self.model, held=self._held, foreign=foreign)
         return ("live optimizer",)
 
-    def _gather(self, batches: Iterable[Any], needs: Sequence[str], *, copies: bool = True) -> Signals:
-        """The signals, with example inputs for the probe also where no batch had to be run."""
-        if needs:
-            seed = None if self.rule.seed is None else derive(self.rule.seed, "round", self._round)
-            mode = self.rule.mode
-            return self._way.gathered(
-                lambda: gather(self.model, self.objective, batches, needs=needs, mode=mode, seed=seed, copies=copies)
-            )
-        example = getattr(self.granularity, "example_inputs", None)
-        if example is None:
-            first = next(iter(batches), None)
-            example = None if first is None else inputs_of(first)
-        signals = gather(self.model, self.objective, (), needs=(), copies=copies)
-        return replace(signals, example_inputs=probe_of(example))
-
-    def _score(self, signals: Signals) -> Scores:
+    def _scored(self, batches: Iterable[Any], signals: Signals) -> Scores:
+        """Scores of this round."""
         if not self._feasible and not self._round:
             self._require_feasible(units_of(self.granularity, signals))
-        rule = self.rule
-        options = {**self._options_now(), **rule.options}
-        scores = score(
-            self.measure, signals, self.granularity, normalise=rule.normalise, members=rule.members, **options
-        )
-        return inverted(scores) if rule.invert else scores
-
-    def _options_now(self) -> Mapping[str, Any]:
-        """Options that the measure needs for the sparsity of this round; a budget does not know it beforehand."""
-        known = self.measure.options_at is not None and self.targets
-        return self.measure.options_at(self.targets[self._round]) if known and self.measure.options_at else {}
+        target = self.targets[self._round] if self.targets else None
+        return self._scorer.score(batches, signals, self._round, sparsity=target)
 
     def _cut(self, signals: Signals, scores: Scores) -> Cut:
         example = getattr(self.granularity, "example_inputs", None)

@@ -50,6 +50,10 @@ class Shrinking:
         """Signals of the network that is left."""
         return gather()
 
+    def scored(self, signals: Signals) -> Signals:
+        """What the measure sees: the same."""
+        return signals
+
     def alive(self, scores: Scores) -> Masks:
         """The original units, True where alive."""
         return self.masks or Ledger.open(scores).masks()

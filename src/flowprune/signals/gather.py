@@ -122,7 +122,7 @@ def gather(
         return signals
     with as_found(run, mode, seed=seed) as rewind:
         request = Request(run, objective, trainable, asked, mode, micro_batch, masks=signals.masks, copies=copies)
-        fields = sweep(request, batches, rewind)
+        fields = sweep(request, batches, rewind, dtype=None if run is model else next(iter(params.values())).dtype)
     for name in NAMED:
         require_finite(f"gather(): {name}", fields.get(name) or {})
     return replace(signals, **fields)

@@ -3,11 +3,46 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowprune.core.errors import PruningError, invalid
+from flowprune.signals.batches import mapped
+
+
+@dataclass(frozen=True)
+class Precise:
+    """An objective that asks for a type.
+
+    Attributes:
+        objective: What is computed.
+        precision: The name of a floating point type of torch.
+    """
+
+    objective: Any
+    precision: str
+
+    def __call__(self, forward: Any, batch: Any) -> Tensor:
+        """The objective's value."""
+        return self.objective(forward, batch)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "objective":
+            raise AttributeError(name)
+        return getattr(self.objective, name)
+
+
+def cast(batch: Any, dtype: torch.dtype) -> Any:
+    """A batch with its floating point tensors in a type.
+
+    Example:
+        >>> [tensor.dtype for tensor in cast((torch.ones(1), torch.ones(1).long()), torch.float64)]
+        [torch.float64, torch.int64]
+    """
+    return mapped(batch, lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
 
 
 def in_precision(model: nn.Module, objective: object) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -20,6 +20,7 @@ from flowprune.signals.fisher import fisher_pass
 from flowprune.signals.gradient import MOMENTS, FirstPass, Loss, finite_losses, first_pass, loss_of, over_examples
 from flowprune.signals.hessian import second_pass, twice_differentiable
 from flowprune.signals.mean import live
+from flowprune.signals.precision import cast
 from flowprune.signals.signals import Mode
 
 Fields = dict[str, Any]
@@ -72,13 +73,16 @@ class Request:
         return min(self.micro_batch, CPU_PART) if on_cpu else self.micro_batch
 
 
-def sweep(request: Request, batches: Iterable[Any], rewind: Restore) -> Fields:
+def sweep(request: Request, batches: Iterable[Any], rewind: Restore, *, dtype: torch.dtype | None = None) -> Fields:
     """Run the passes. Batches are read once, and kept only if there is more than one pass.
 
-    ``rewind`` puts buffers and random state back, so that every pass meets the same function.
+    With ``dtype`` their floating point tensors are of it. ``rewind`` puts buffers and random state back, so that every
+    pass meets the same function.
     """
     needs = request.needs
     source = read(batches, request.model)
+    if dtype is not None:
+        source = (replace(counted, batch=cast(counted.batch, dtype)) for counted in source)
     leading = next(source)
     alike = getattr(request.objective, "one_batch", False)  # all batches give the same
     kept: Iterable[Counted] = [leading] if alike else chain([leading], source)

@@ -2,7 +2,7 @@
 
 from flowprune.objectives import cross_entropy
 from flowprune.prune.recipe import Recipe
-from flowprune.prune.recipes.iter_snip import ITER_SNIP, PROGRESSIVE
+from flowprune.prune.recipes.iter_snip import PROGRESSIVE, SHARED
 
 FORCE = Recipe(
     name="force",
@@ -12,5 +12,5 @@ FORCE = Recipe(
     objective=cross_entropy,
     rounds=10,
     rule={"mode": "train"},
-    deviations=tuple(said for said in ITER_SNIP.deviations if "stays cut" not in said),
+    deviations=SHARED,
 )

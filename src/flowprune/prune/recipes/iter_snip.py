@@ -12,6 +12,13 @@ PROGRESSIVE = Source(
 )
 """Also the paper of FORCE."""
 
+SHARED = (
+    "The loss is cross-entropy; the published code scores with the negative logit of the class, by mistake.",
+    "All rounds see the batches given; the published code draws the first batch of a new loader in each.",
+    "The paper's examples take 60 rounds; ten is the default of its code.",
+)
+"""Deviations of both methods of the paper."""
+
 ITER_SNIP = Recipe(
     name="iter_snip",
     measure="iter_snip",
@@ -21,9 +28,7 @@ ITER_SNIP = Recipe(
     rounds=10,
     rule={"mode": "train"},
     deviations=(
-        "The loss is cross-entropy; the published code scores with the negative logit of the class, by mistake.",
-        "All rounds see the batches given; the published code draws the first batch of a new loader in each.",
+        *SHARED,
         "What is cut stays cut by mask; the published code gives it the least score, with which it can come back.",
-        "The paper's examples take 60 rounds; ten is the default of its code.",
     ),
 )
