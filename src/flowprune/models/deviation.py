@@ -24,10 +24,7 @@ def require_deviation(where: str, sigma: object, *, above: bool = False) -> floa
         Traceback (most recent call last):
         ValueError: chi(sigma_w=) must be a standard deviation >= 0; got -1.0.
     """
-    if not isinstance(sigma, Real) or isinstance(sigma, bool):
-        value = math.nan
-    else:
-        value = float(sigma)
+    value = float(sigma) if isinstance(sigma, Real) and not isinstance(sigma, bool) else math.nan
     if not (math.isfinite(value) and (value > 0 or (value == 0 and not above))):
         raise invalid(where, f"a standard deviation {'above 0' if above else '>= 0'}", sigma)
     return value
