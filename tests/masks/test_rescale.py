@@ -135,6 +135,7 @@ def test_zeros_in_part_are_refused_and_chance_ones_are_not():
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_transposed_convolution_has_its_inputs_first(groups):
     """By output, against the outputs themselves: each has the variance sigma_w² on inputs of variance one."""
+    torch.manual_seed(0)
     layer = nn.ConvTranspose1d(8, 4, 3, groups=groups, bias=False).double()
     mask = torch.rand(layer.weight.shape) > 0.4
     rho = rescale(layer, {"weight": mask}, sigma_w=1.5, per="unit")["weight"]

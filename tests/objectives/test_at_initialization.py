@@ -128,6 +128,13 @@ class TestSynapticFlow:
         with pytest.raises(PruningError, match=rf"it is -?[\d.e-]+ in torch.float64. 1 \({name}\) subtracts the mean"):
             fp.gather(nn.Sequential(layer, norm), synaptic_flow(), [(torch.zeros(*shape), None)])
 
+    @pytest.mark.parametrize("seed", range(6))
+    def test_a_flow_that_is_rounding_alone_is_none(self, seed: int) -> None:
+        """The sum behind a last layer norm is zero but for its last digits, above or below."""
+        torch.manual_seed(seed)
+        with pytest.raises(PruningError, match=r"1 \(LayerNorm\) subtracts the mean"):
+            fp.gather(nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6)), synaptic_flow(), [(torch.zeros(1, 4), None)])
+
     def test_of_a_flow_without_a_path_no_norm_is_blamed(self) -> None:
         model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2))
         nn.init.zeros_(model[2].weight)

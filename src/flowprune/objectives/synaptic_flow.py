@@ -11,6 +11,9 @@ from flowprune.objectives.batch import arguments, inputs_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+ROUNDING = 1e-9
+"""A sum of outputs below this part of their sizes has cancelled: what is left is rounding."""
+
 
 def synaptic_flow(*, shifts: bool = False) -> SynapticFlow:
     """The objective of SynFlow; of a batch it uses the shape of one input alone.
@@ -71,12 +74,13 @@ class SynapticFlow:
             rule = "one tensor of floating point numbers, such as images"
             raise invalid("synaptic_flow(): the input", rule, inputs.dtype, todo)
         ones = torch.ones_like(inputs[:1], dtype=next(forward.parameters()).dtype)
-        flow = functional_call(forward, self._positive(forward), (ones,)).sum()
-        value = float(flow.detach())
-        if not 0 < value < float("inf"):
+        outputs = functional_call(forward, self._positive(forward), (ones,))
+        flow = outputs.sum()
+        value, parts = float(flow.detach()), float(outputs.detach().abs().sum())
+        if not ROUNDING * parts < value < float("inf"):
             raise PruningError(
                 f"synaptic_flow() must find a positive flow from the input to the output; it is {value:g} in "
-                f"{flow.dtype}. {_cause(forward, value)}"
+                f"{flow.dtype}. {_cause(forward, value <= ROUNDING * parts)}"
             )
         return flow
 
@@ -104,14 +108,14 @@ class SynapticFlow:
         return {**params, **{name: torch.zeros_like(tensor) for name, tensor in added.items()}}
 
 
-def _cause(model: nn.Module, value: float) -> str:
+def _cause(model: nn.Module, cancelled: bool) -> str:
     """What may be the reason of a flow that is none, and what to do."""
     from torch.nn import GroupNorm, LayerNorm
     from torch.nn.modules.batchnorm import _NormBase
 
     for name, module in model.named_modules():
         own = isinstance(module, _NormBase) and (module.training or module.running_mean is None)  # of its input
-        if value <= 0 and (own or isinstance(module, (LayerNorm, GroupNorm))):
+        if cancelled and (own or isinstance(module, (LayerNorm, GroupNorm))):
             return (
                 f"{name or 'The model'} ({type(module).__name__}) subtracts the mean of its input, which takes a "
                 "positive flow away (if masks have left a path): take another measure, or a model with batch norms in "
