@@ -210,6 +210,14 @@ def test_a_layer_without_weights_is_the_end_of_order():
     assert (found.layers[1].chi, found.product, found.mean_log, found.phase) == (0.0, 0.0, -math.inf, "ordered")
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e200])
+def test_weights_that_float64_cannot_square_are_told(value):
+    model = at_the_edge("relu", depth=3, width=8).double()
+    nn.init.constant_(model[2].weight, value)
+    with pytest.raises(PruningError, match=r"layer_chi\(model=\) must be one of finite weights and variances; '2' has"):
+        layer_chi(model, variance=1.0)
+
+
 def test_the_model_is_left_as_it_was():
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(), nn.ReLU(), nn.Linear(4, 2)).train()
     before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()

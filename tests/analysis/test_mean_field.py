@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from flowprune.analysis import mean_field
+from flowprune.core.errors import PruningError
 
 
 def test_relu_in_closed_form():
@@ -102,6 +103,60 @@ def test_wrong_arguments():
             r"correlation_map\(variance=\)",
         ),
         (lambda: mean_field.chi("rely", 1.0, 1.0), "has no 'rely'"),
+        (lambda: mean_field.chi("relu", 2**0.5, -1.0), r"chi\(variance=\) must be a variance >= 0; got -1.0"),
+        (lambda: mean_field.chi("relu", 2**0.5, math.nan), r"chi\(variance=\)"),
+        (lambda: mean_field.variance_map("relu", 1.0, depth=1, start=math.nan), r"variance_map\(start=\)"),
+        (lambda: mean_field.variance_map(lambda x: x.mean(), 1.0, depth=1), "entry by entry"),
+        (lambda: mean_field.correlation_map("relu", 1.0, depth=1, start=0, variance=math.inf), r"\(variance=\)"),
+        (lambda: mean_field.sensitivities("relu", 1.0, depth=1, start=math.inf), r"sensitivities\(start=\)"),
     ):
         with pytest.raises(ValueError, match=said):
             wrong()
+
+
+@pytest.mark.parametrize("variance", [0.0, 1e-300, 1e-24, 1.0, 1e300])
+@pytest.mark.parametrize(("activation", "sigma_w"), [("relu", 2**0.5), ("leaky_relu", (2 / (1 + 0.01**2)) ** 0.5)])
+def test_chi_of_a_homogeneous_activation_is_one_at_all_variances(activation, sigma_w, variance):
+    assert mean_field.chi(activation, sigma_w, variance) == pytest.approx(1, abs=1e-12)
+
+
+def test_chi_at_variance_zero_is_the_limit_from_above():
+    assert mean_field.chi("tanh", 1.3, 0.0) == pytest.approx(1.69)
+    assert mean_field.chi("selu", 1.0, 0.0) == mean_field.chi("selu", 1.0, 1e-24)
+
+
+@pytest.mark.parametrize("sigma", [-1.0, math.nan, math.inf, "x", None])
+@pytest.mark.parametrize("which", ["sigma_w", "sigma_b"])
+def test_standard_deviations_are_checked_everywhere(sigma, which):
+    given = {"sigma_w": 1.0, "sigma_b": 0.1, which: sigma}
+    for function, more in (
+        (mean_field.variance_map, {"depth": 2}),
+        (mean_field.correlation_map, {"depth": 2, "start": 0.5}),
+        (mean_field.score_scale, {"depth": 2}),
+        (mean_field.sensitivities, {"depth": 2}),
+        (mean_field.critical_sparsity, {"depth": 2, "width": 3}),
+    ):
+        with pytest.raises(ValueError, match=rf"{function.__name__}\({which}=\) must be a standard deviation"):
+            function("tanh", **given, **more)
+    if which == "sigma_w":
+        with pytest.raises(ValueError, match=r"chi\(sigma_w=\) must be a standard deviation"):
+            mean_field.chi("tanh", sigma, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda: mean_field.variance_map("relu", 1e200, depth=5), r"variance_map\(\) .* that of layer 1 is inf"),
+        (lambda: mean_field.variance_map("relu", 10.0, depth=400), r"variance_map\(\) .* is inf\. Go less deep"),
+        (lambda: mean_field.correlation_map("tanh", 0.5, depth=2000, start=0.5), r"correlation_map\(\) .* has 0\. Go"),
+        (lambda: mean_field.correlation_map("tanh", 0.0, depth=1, start=0.5), r"layer 1 has 0"),
+        (lambda: mean_field.correlation_map("relu", 1e200, depth=2, start=0.5), r"layer 1 has inf"),
+        (lambda: mean_field.score_scale("tanh", 0.5, depth=3000), r"score_scale\(\) .* that of layer \d+ is nan"),
+        (lambda: mean_field.score_scale("relu", 1e200, depth=3), r"score_scale\(\) .* is inf"),
+        (lambda: mean_field.chi("relu", 1e200, 1.0), r"chi\(\) must be of a network of which float64 holds"),
+        (lambda: mean_field.sensitivities("relu", 1e200, depth=3), r"sensitivities\(depth=\)"),
+    ],
+)
+def test_what_float64_cannot_hold_is_told(act, said):
+    with pytest.raises(PruningError, match=said):
+        act()

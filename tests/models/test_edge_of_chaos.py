@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import flowprune as fp
 from flowprune.core.errors import PruningError, UnknownNameError
 from flowprune.models.edge_of_chaos import ACTIVATIONS, edge_of_chaos
 from flowprune.models.gaussian import derivative, expectation
-from flowprune.models.initializers import edge_of_chaos_
+from flowprune.models.initializers import edge_of_chaos_, normal_
 
 TABLE = {  # (activation, sigma_b): q, sigma_w, slope of the variance map
     ("tanh", 0.05): (0.1537, 1.1225, 0.78),
@@ -79,10 +80,51 @@ def test_an_activation_without_one_is_refused(activation, sigma_b):
         edge_of_chaos(activation, sigma_b)
 
 
+@pytest.mark.parametrize("activation", [lambda x: 0 * x, torch.sign, torch.ones_like, lambda x: (x > 0).double()])
+@pytest.mark.parametrize("sigma_b", [0.0, 0.1])
+def test_a_constant_or_a_step_has_none(activation, sigma_b):
+    with pytest.raises(PruningError, match="with an edge of chaos"):
+        edge_of_chaos(activation, sigma_b)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [lambda x: x.mean(), lambda x: torch.softmax(x, -1), lambda x: x[:1], lambda x: 1.0, 3, nn.Linear(2, 2)],
+)
+def test_a_function_of_more_than_an_entry_is_refused(activation):
+    with pytest.raises(
+        ValueError, match=r"edge_of_chaos\(activation=\) must be a name, or a function .* entry by entry"
+    ):
+        edge_of_chaos(activation, 0.1)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_without_biases_signals_leave_an_unstable_zero(activation):
+    with pytest.warns(UserWarning, match="the fixed point 0 is unstable"):
+        found = edge_of_chaos(activation)
+    assert not found.stable
+    assert (found.sigma_w, found.variance) == (pytest.approx(2), 0.0)  # 1 / φ'(0)
+    q, phi = 0.01, ACTIVATIONS[activation]
+    assert found.slope == pytest.approx(found.sigma_w**2 * expectation(lambda x: phi(x) ** 2, q) / q)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "erf", "elu", "selu"])
+def test_without_biases_signals_die_at_a_stable_zero(activation):
+    found = edge_of_chaos(activation)
+    assert found.stable
+    assert found.variance == 0.0
+    q = 1.0
+    for _ in range(200):
+        q = found.sigma_w**2 * expectation(lambda x: ACTIVATIONS[activation](x) ** 2, q)
+    assert q < 0.02
+    if activation == "tanh":  # V(q) = q - 2 q² + ..., so q falls as 1 / (2 l)
+        assert q * 2 * 200 == pytest.approx(1, rel=0.05)
+
+
 def test_wrong_arguments():
     with pytest.raises(UnknownNameError, match=r"edge_of_chaos\(activation=\) has no 'rely'.*Known: elu, erf"):
         edge_of_chaos("rely")
-    for sigma_b in (-0.1, math.inf, math.nan):
+    for sigma_b in (-0.1, math.inf, math.nan, "x", None):
         with pytest.raises(ValueError, match=r"edge_of_chaos\(sigma_b=\) must be a standard deviation >= 0"):
             edge_of_chaos("tanh", sigma_b)
 
@@ -108,6 +150,17 @@ def test_a_convolution_counts_its_kernel():
     assert not model.bias.any()
 
 
+@pytest.mark.parametrize("draw", [lambda m: normal_(m, 1.0, 0.5), lambda m: edge_of_chaos_(m, "tanh", 0.2)])
+def test_what_masks_hold_stays_zero(draw):
+    """RT-8: drawing anew must not let masked weights grow back."""
+    model = nn.Sequential(nn.Conv1d(3, 4, 2), nn.Flatten(), nn.Linear(4, 5))
+    masks = {name: (torch.arange(p.numel()) % 2 == 0).view(p.shape) for name, p in model.named_parameters()}
+    fp.apply(model, masks)
+    draw(model)
+    for name, param in model.named_parameters():
+        assert torch.equal(param != 0, masks[name])
+
+
 def test_the_same_generator_draws_the_same():
     first, second = (deep(2, 5) for _ in range(2))
     for model in (first, second):
@@ -118,5 +171,8 @@ def test_the_same_generator_draws_the_same():
 def test_what_cannot_be_initialised():
     with pytest.raises(ValueError, match="one with linear or convolutional layers; got 'ReLU'"):
         edge_of_chaos_(nn.ReLU(), "relu")
+    for sigma_w in (0.0, -1.0, math.nan, "x", True):
+        with pytest.raises(ValueError, match=r"normal_\(sigma_w=\) must be a standard deviation above 0"):
+            normal_(nn.Linear(2, 2), sigma_w)
     with pytest.raises(ValueError, match=r"edge_of_chaos_\(sigma_b=\) must be 0 for layers without bias, such as '0'"):
         edge_of_chaos_(deep(2, 3, bias=False), "tanh", 0.1)

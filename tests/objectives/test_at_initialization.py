@@ -111,6 +111,36 @@ class TestSynapticFlow:
         fp.gather(mlp(4, 3), synaptic_flow(), batches())
         assert read == [0]
 
+    def test_tokens_are_refused(self) -> None:
+        model = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(12, 2))
+        with pytest.raises(ValueError, match=r"synaptic_flow\(\): the input must be one tensor of floating point"):
+            fp.gather(model, synaptic_flow(), [(torch.zeros(2, 3, dtype=torch.long), None)])
+
+    @pytest.mark.parametrize(
+        ("norm", "shape"),
+        [(nn.LayerNorm(6), (1, 4)), (nn.GroupNorm(2, 6), (1, 4)), (nn.InstanceNorm1d(6), (1, 6, 4))],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_a_norm_that_subtracts_the_mean_is_named_as_the_cause(self, norm, shape) -> None:
+        layer = nn.Linear(4, 6)
+        nn.init.ones_(layer.weight)  # all features alike, so that nothing is left of them
+        name = type(norm).__name__
+        with pytest.raises(PruningError, match=rf"it is -?[\d.e-]+ in torch.float64. 1 \({name}\) subtracts the mean"):
+            fp.gather(nn.Sequential(layer, norm), synaptic_flow(), [(torch.zeros(*shape), None)])
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_a_flow_that_is_rounding_alone_is_none(self, seed: int) -> None:
+        """The sum behind a last layer norm is zero but for its last digits, above or below."""
+        torch.manual_seed(seed)
+        with pytest.raises(PruningError, match=r"1 \(LayerNorm\) subtracts the mean"):
+            fp.gather(nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6)), synaptic_flow(), [(torch.zeros(1, 4), None)])
+
+    def test_of_a_flow_without_a_path_no_norm_is_blamed(self) -> None:
+        model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2))
+        nn.init.zeros_(model[2].weight)
+        with pytest.raises(PruningError, match="Either no path is left"):
+            fp.gather(model, synaptic_flow(), [(torch.zeros(1, 4), None)])
+
     def test_the_measure_refuses_another_objective(self) -> None:
         signals = fp.gather(mlp(4, 3), cross_entropy(), [classes()])
         with pytest.raises(ValueError, match=r"score\('synflow', signals=\) must be of the objective 'synaptic_flow'"):
@@ -181,6 +211,64 @@ class TestTangentKernel:
         hidden = model[0](x)
         assert torch.allclose(found["1.running_mean"], hidden.mean(0), rtol=1e-12)
         assert torch.allclose(found["1.running_var"], hidden.var(0), rtol=1e-12)
+
+    @pytest.mark.parametrize("momentum", [0.0, None, 0.1, 1.0])
+    def test_the_momentum_of_norms_does_not_matter(self, momentum) -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=0.1), nn.ReLU(), nn.Linear(6, 2)).double()
+        batch = [(torch.zeros(9, 4).double(), None)]
+        expected = fp.score("ntk_sap", fp.gather(model, tangent_kernel(), batch, seed=1))
+        model[1].momentum = momentum
+        found = fp.score("ntk_sap", fp.gather(model, tangent_kernel(), batch, seed=1))
+        assert all(torch.allclose(found[name], expected[name], rtol=1e-12) for name in expected)
+        assert model[1].momentum == momentum
+
+    def test_momentum_and_mode_come_back_after_an_error(self) -> None:
+        model = nn.Sequential(nn.BatchNorm1d(4, momentum=0.3), nn.Linear(5, 2)).eval()
+        with pytest.raises(RuntimeError):
+            tangent_kernel()(model, (torch.zeros(3, 4), None))
+        assert (model[0].momentum, model[0].training) == (0.3, False)
+
+    def test_input_features_in_another_order_give_the_scores_in_that_order(self, monkeypatch) -> None:
+        """Exactly, where inputs, weights and steps are drawn in that order too; their distributions have none."""
+        order, drawn = torch.tensor([2, 0, 3, 1]), torch.randn_like
+        model, twin = mlp(4, 5, 2).double(), mlp(4, 5, 2).double()
+        with torch.no_grad():
+            twin[0].weight.copy_(model[0].weight[:, order])
+        batch = [(torch.zeros(6, 4).double(), None)]
+        found = fp.score("ntk_sap", fp.gather(model, tangent_kernel(epsilon=0.3), batch, seed=2))
+
+        def reordered(like: Tensor) -> Tensor:
+            value = drawn(like)
+            return value[:, order] if value.shape[-1] == 4 else value
+
+        monkeypatch.setattr(torch, "randn_like", reordered)
+        other = fp.score("ntk_sap", fp.gather(twin, tangent_kernel(epsilon=0.3), batch, seed=2))
+        assert torch.allclose(other["0.weight"], found["0.weight"][:, order], rtol=1e-9)
+        assert torch.allclose(other["2.weight"], found["2.weight"], rtol=1e-9)
+        assert not torch.allclose(other["0.weight"], found["0.weight"], rtol=1e-2)
+
+    @pytest.mark.parametrize("tiny", [0.0, 1e-39, -1e-45])
+    def test_a_weight_below_the_smallest_normal_number_has_no_gate(self, tiny) -> None:
+        model = mlp(3, 4, 2)
+        with torch.no_grad():
+            model[0].weight[1, 2] = tiny
+        batch = [(torch.zeros(5, 3), None)]
+        with pytest.raises(
+            PruningError, match=r"masks; 1 of '0\.weight' are\. .*: fp\.Weights\(skip=\('0\.weight',\)\)\."
+        ):
+            fp.gather(model, tangent_kernel(), batch)
+        model[0].weight.requires_grad_(False)  # as the message says
+        scores = fp.score("ntk_sap", fp.gather(model, tangent_kernel(), batch), fp.Weights(skip=("0.weight",)))
+        assert list(scores) == ["2.weight"]
+        assert bool(scores["2.weight"].isfinite().all())
+
+    def test_the_smallest_normal_number_has_a_gate(self) -> None:
+        model = mlp(3, 4, 2)
+        with torch.no_grad():
+            model[0].weight[1, 2] = torch.finfo(torch.float32).tiny
+        scores = fp.score("ntk_sap", fp.gather(model, tangent_kernel(), [(torch.zeros(5, 3), None)], seed=0))
+        assert bool(scores["0.weight"].isfinite().all())
 
     def test_other_seeds_draw_others_and_the_same_seed_the_same(self) -> None:
         model, batch = mlp(4, 3), [(torch.zeros(9, 4), None)]

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from scipy.optimize import brentq
 from torch import Tensor
 from torch.nn import functional
 
-from flowprune.core.errors import PruningError, invalid, unknown
+from flowprune.core.errors import PruningError, first_line, invalid, unknown
+from flowprune.models.deviation import require_deviation
 from flowprune.models.gaussian import derivative, expectation
 
 Activation: TypeAlias = Callable[[Tensor], Tensor]
@@ -31,6 +32,8 @@ ACTIVATIONS: Final[Mapping[str, Activation]] = {
 """Activations by name; any function of a tensor, entry by entry, will do in place of a name."""
 RANGE: Final = (1e-8, 1e3)
 """Variances among which a fixed point is looked for."""
+NEAR_ZERO: Final = (1e-3, 1e-2)
+"""Variances at which it is seen whether signals leave the fixed point 0: the slope there is one by construction."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class EdgeOfChaos:
         sigma_w: Weights have the variance sigma_w² / fan-in.
         sigma_b: Biases have the variance sigma_b².
         variance: The fixed point q of the variance map; None where every variance is one.
-        slope: dV/dq of the variance map at q. Above 1 the fixed point is unstable: forward propagation leaves it.
+        slope: dV/dq of the variance map at q; of q = 0, where that is 1 by construction, the larger V(q) / q at q of
+            :data:`NEAR_ZERO`. Above 1 the fixed point is unstable: forward propagation leaves it.
     """
 
     sigma_w: float
@@ -60,12 +64,33 @@ def activation_of(where: str, activation: str | Activation) -> Activation:
 
     Raises:
         UnknownNameError: no such name.
+        ValueError: what is no function of a tensor, entry by entry.
     """
     if not isinstance(activation, str):
-        return activation
+        return _entry_by_entry(where, activation)
     if activation not in ACTIVATIONS:
         raise unknown(f"{where}(activation=)", activation, ACTIVATIONS)
     return ACTIVATIONS[activation]
+
+
+def _entry_by_entry(where: str, given: Any) -> Activation:
+    """The function, if some entries have the values that they have among more."""
+    at = torch.tensor([-2.0, -0.5, 0.3, 1.7], dtype=torch.float64)
+    rule, todo = "a name, or a function of a tensor, entry by entry", "Pass 'tanh' or torch.tanh."
+    if not callable(given):
+        raise invalid(f"{where}(activation=)", rule, given, todo)
+    activation = cast("Activation", given)
+    try:
+        found: tuple[Any, Any] = (activation(at.clone()), activation(at[1:3].clone()))
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
+        raise invalid(f"{where}(activation=)", rule, first_line(error), todo) from error
+    for each, length in zip(found, (4, 2), strict=True):
+        if not isinstance(each, Tensor) or each.shape != (length,):
+            got = f"shape {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
+            raise invalid(f"{where}(activation=)", rule, f"{got} of a tensor of {length} entries", todo)
+    if not torch.allclose(found[0][1:3], found[1], rtol=1e-6, atol=1e-12, equal_nan=True):
+        raise invalid(f"{where}(activation=)", rule, "values that change with the other entries", todo)
+    return activation
 
 
 def edge_of_chaos(activation: str | Activation, sigma_b: float = 0.0) -> EdgeOfChaos:
@@ -74,7 +99,9 @@ def edge_of_chaos(activation: str | Activation, sigma_b: float = 0.0) -> EdgeOfC
     Formula: q = sigma_b² + E[φ(√q Z)²] / E[φ'(√q Z)²] and sigma_w² = 1 / E[φ'(√q Z)²]: the fixed point of the variance
     map V(q) = sigma_b² + sigma_w² E[φ(√q Z)²] at which chi = sigma_w² E[φ'(√q Z)²] = 1. Of several, the first that is
     stable, |V'(q)| < 1. Without biases a positively homogeneous activation, such as relu, has every q; one that is
-    zero at zero has the degenerate q = 0 with sigma_w² = 1 / E[φ'²] there, 1 / |φ'(0)| where it is smooth.
+    zero at zero has the degenerate q = 0 with sigma_w² = 1 / E[φ'²] there, 1 / φ'(0)² where it is smooth. That point
+    holds no signal: for tanh it is stable, and signals die slowly, q near 1 / (2 l) after l layers; for silu and gelu
+    it is unstable, and they grow. A deep network wants sigma_b > 0.
 
     Assumes: layers so wide that pre-activations are normal; no normalization between layers.
 
@@ -84,7 +111,7 @@ def edge_of_chaos(activation: str | Activation, sigma_b: float = 0.0) -> EdgeOfC
 
     Raises:
         UnknownNameError: no such activation.
-        ValueError: ``sigma_b`` is negative or not finite.
+        ValueError: ``sigma_b`` is negative or not finite, or the activation is no function entry by entry.
         PruningError: there is no such point in :data:`RANGE`.
 
     Warns: where the fixed point is unstable.
@@ -99,8 +126,7 @@ def edge_of_chaos(activation: str | Activation, sigma_b: float = 0.0) -> EdgeOfC
         2.0
     """
     phi = activation_of("edge_of_chaos", activation)
-    if not (math.isfinite(sigma_b) and sigma_b >= 0):
-        raise invalid("edge_of_chaos(sigma_b=)", "a standard deviation >= 0", sigma_b)
+    require_deviation("edge_of_chaos(sigma_b=)", sigma_b)
     found = _without_biases(phi) if sigma_b == 0 else None
     found = _fixed_point(phi, sigma_b, activation) if found is None else found
     if not found.stable:
@@ -120,10 +146,11 @@ def _without_biases(phi: Activation) -> EdgeOfChaos | None:
     values = phi(at)
     if bool(torch.allclose(values[[0, 3]], 2 * values[[1, 2]], rtol=1e-12, atol=1e-12)):
         second = (float(values[1]) ** 2 + float(values[2]) ** 2) / 2  # E[φ'²] of a line on each side
-        return EdgeOfChaos(1 / math.sqrt(second), 0.0, None, 1.0)
+        return EdgeOfChaos(1 / math.sqrt(second), 0.0, None, 1.0) if second > 0 else None
     zero, steep = torch.zeros(1, dtype=torch.float64), expectation(lambda x: slope(x).square(), 1e-24)
     if abs(float(phi(zero))) < 1e-12 and steep > 0:
-        return EdgeOfChaos(1 / math.sqrt(steep), 0.0, 0.0, 1.0)
+        left = max(expectation(lambda x: phi(x).square(), q) / (steep * q) for q in NEAR_ZERO)
+        return EdgeOfChaos(1 / math.sqrt(steep), 0.0, 0.0, left)
     return None
 
 
@@ -134,7 +161,8 @@ def _fixed_point(phi: Activation, sigma_b: float, name: object) -> EdgeOfChaos:
         return expectation(lambda x: slope(x).square(), q)
 
     def excess(q: float) -> float:
-        return sigma_b**2 + expectation(lambda x: phi(x).square(), q) / second(q) - q
+        steep = second(q)  # zero of a constant or a step, which have no edge of chaos
+        return sigma_b * sigma_b + expectation(lambda x: phi(x).square(), q) / steep - q if steep else math.nan
 
     root: Any = brentq  # its stub tells of a tuple
     grid = np.geomspace(*RANGE, 120)

@@ -31,7 +31,7 @@ def expectation(f: Callable[[Tensor], Tensor], variance: float = 1.0) -> float:
 
 
 def derivative(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """f', entry by entry, by automatic differentiation.
+    """f', entry by entry, by automatic differentiation; zero where f does not depend on its argument.
 
     Example:
         >>> derivative(torch.tanh)(torch.zeros(2, dtype=torch.float64))
@@ -41,7 +41,10 @@ def derivative(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def slope(x: Tensor) -> Tensor:
         with torch.enable_grad():
             at = x.detach().clone().requires_grad_(True)
-            (found,) = torch.autograd.grad(f(at).sum(), at)
+            total = f(at).sum()
+            if not total.requires_grad:  # of a constant, or of a step by comparison
+                return torch.zeros_like(x)
+            (found,) = torch.autograd.grad(total, at)
         return found
 
     return slope

@@ -9,6 +9,8 @@ from torch import nn
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid, renamed
+from flowprune.core.held import masks_on
+from flowprune.models.deviation import require_deviation
 from flowprune.models.edge_of_chaos import Activation, EdgeOfChaos, edge_of_chaos
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -22,7 +24,7 @@ def edge_of_chaos_(
     """Draw the weights of all linear and convolutional layers at the edge of chaos of an activation, in place.
 
     Formula: W ~ N(0, sigma_w² / fan-in), b ~ N(0, sigma_b²), with sigma_w of
-    :func:`~flowprune.models.edge_of_chaos.edge_of_chaos`.
+    :func:`~flowprune.models.edge_of_chaos.edge_of_chaos`. What ``fp.apply`` holds at zero is zero afterwards.
 
     Assumes: the activation is what follows these layers. Behind a normalization the scale of weights means nothing.
 
@@ -56,7 +58,8 @@ def normal_(
 ) -> None:
     """Draw the weights of all linear and convolutional layers from a normal distribution, in place.
 
-    Formula: W ~ N(0, sigma_w² / fan-in), b ~ N(0, sigma_b²).
+    Formula: W ~ N(0, sigma_w² / fan-in), b ~ N(0, sigma_b²). What ``fp.apply`` holds at zero is zero afterwards; the
+    fan-in counts it.
 
     Args:
         model: Is changed.
@@ -78,8 +81,8 @@ def normal_(
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LAYERS)]
     if not layers:
         raise invalid("normal_(model=)", "one with linear or convolutional layers", type(model).__name__)
-    if not (math.isfinite(sigma_w) and sigma_w > 0 and math.isfinite(sigma_b) and sigma_b >= 0):
-        raise invalid("normal_(sigma_w=, sigma_b=)", "above 0, and 0 or above", (sigma_w, sigma_b))
+    require_deviation("normal_(sigma_w=)", sigma_w, above=True)
+    require_deviation("normal_(sigma_b=)", sigma_b)
     bare = [name for name, module in layers if module.bias is None]
     if sigma_b > 0 and bare:
         todo = "Give the layers biases, or pass 0."
@@ -89,3 +92,6 @@ def normal_(
         module.weight.normal_(0.0, sigma_w / math.sqrt(fan_in), generator=generator)
         if module.bias is not None:
             module.bias.normal_(0.0, sigma_b, generator=generator) if sigma_b else module.bias.zero_()
+        own = dict(module.named_parameters(recurse=False))
+        for name, mask in masks_on(own).items():
+            own[name].masked_fill_(~mask, 0)

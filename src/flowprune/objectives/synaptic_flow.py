@@ -11,6 +11,9 @@ from flowprune.objectives.batch import arguments, inputs_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+ROUNDING = 1e-9
+"""A sum of outputs below this part of their sizes has cancelled: what is left is rounding."""
+
 
 def synaptic_flow(*, shifts: bool = False) -> SynapticFlow:
     """The objective of SynFlow; of a batch it uses the shape of one input alone.
@@ -28,8 +31,10 @@ def synaptic_flow(*, shifts: bool = False) -> SynapticFlow:
     Source: Tanaka et al. (2020), arXiv 2006.05467.
 
     Raises:
-        ValueError: from the objective, where it is not called with the module itself, or the input is no tensor.
-        PruningError: from the objective, where no flow is left or it is too large for a number.
+        ValueError: from the objective, where it is not called with the module itself, or the input is not one tensor
+            of floating point numbers: an input of ones means nothing of tokens.
+        PruningError: from the objective, where no flow is left, it is too large for a number, or a normalisation that
+            subtracts a mean over features takes it away.
 
     Example:
         >>> import torch
@@ -64,13 +69,18 @@ class SynapticFlow:
         inputs = args[0] if len(args) == 1 and not named else None
         if not isinstance(forward, torch.nn.Module) or not isinstance(inputs, torch.Tensor):
             raise invalid("synaptic_flow()", "given a module and one input tensor", (type(forward), type(inputs)))
+        if not inputs.is_floating_point():
+            todo = "Take another measure for a model of tokens, or pass its embeddings."
+            rule = "one tensor of floating point numbers, such as images"
+            raise invalid("synaptic_flow(): the input", rule, inputs.dtype, todo)
         ones = torch.ones_like(inputs[:1], dtype=next(forward.parameters()).dtype)
-        flow = functional_call(forward, self._positive(forward), (ones,)).sum()
-        value = float(flow.detach())
-        if not 0 < value < float("inf"):
+        outputs = functional_call(forward, self._positive(forward), (ones,))
+        flow = outputs.sum()
+        value, parts = float(flow.detach()), float(outputs.detach().abs().sum())
+        if not ROUNDING * parts < value < float("inf"):
             raise PruningError(
                 f"synaptic_flow() must find a positive flow from the input to the output; it is {value:g} in "
-                f"{flow.dtype}. Either no path is left, or the network is too deep for its weights: rescale them."
+                f"{flow.dtype}. {_cause(forward, value <= ROUNDING * parts)}"
             )
         return flow
 
@@ -96,6 +106,22 @@ class SynapticFlow:
         tensors = {**given, **dict(model.named_buffers())}
         added = {name: t for name, t in tensors.items() if t.ndim == 1 and _added(name) and bool(t.any())}
         return {**params, **{name: torch.zeros_like(tensor) for name, tensor in added.items()}}
+
+
+def _cause(model: nn.Module, cancelled: bool) -> str:
+    """What may be the reason of a flow that is none, and what to do."""
+    from torch.nn import GroupNorm, LayerNorm
+    from torch.nn.modules.batchnorm import _NormBase
+
+    for name, module in model.named_modules():
+        own = isinstance(module, _NormBase) and (module.training or module.running_mean is None)  # of its input
+        if cancelled and (own or isinstance(module, (LayerNorm, GroupNorm))):
+            return (
+                f"{name or 'The model'} ({type(module).__name__}) subtracts the mean of its input, which takes a "
+                "positive flow away (if masks have left a path): take another measure, or a model with batch norms in "
+                "eval mode or with RMSNorm."
+            )
+    return "Either no path is left, or the network is too deep for its weights: rescale them."
 
 
 def _added(name: str) -> bool:

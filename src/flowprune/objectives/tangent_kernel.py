@@ -42,7 +42,8 @@ def tangent_kernel(*, epsilon: float = 0.01, draws: int = 1, weights: Draw = "ka
     Raises:
         ValueError: epsilon or draws out of range, unknown weights; from the objective, where it is not called with the
             module itself, or the input is not one tensor of floating point numbers.
-        PruningError: from the objective, where a weight that nothing masks is exactly zero, so that it has no gate.
+        PruningError: from the objective, where a weight that nothing masks is zero, or below the smallest normal
+            number, so that it has no gate.
 
     Example:
         >>> import torch
@@ -130,12 +131,12 @@ def _gates(model: nn.Module) -> dict[str, Tensor]:
     gates: dict[str, Tensor] = {}
     for name, param in params.items():
         own = param.detach()
-        zero = own == 0
+        zero = own.abs() < torch.finfo(own.dtype).tiny  # of what is smaller, 1 / θ may be infinite
         lost = zero & masks[name] if name in masks else zero
         if bool(lost.any()):
             raise PruningError(
                 f"tangent_kernel() must find no weight at zero that nothing masks; {int(lost.sum())} of {name!r} are. "
-                "Initialise the model anew, or freeze that parameter."
+                f"Initialise the model anew, or freeze that parameter and leave it out: fp.Weights(skip=({name!r},))."
             )
         inverse = torch.where(zero, zero.to(own.dtype), own).reciprocal_().masked_fill_(zero, 0)
         gates[name] = param * inverse  # one to rounding
@@ -161,21 +162,17 @@ def _statistics(model: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> di
         fresh |= {f"{prefix}{name}": torch.zeros_like(buffer) for name, buffer in norm.named_buffers()}
     with torch.no_grad(), _training(norms.values()):
         functional_call(model, {**{n: p.detach() for n, p in params.items()}, **fresh}, (x,))
-    for prefix, norm in norms.items():
-        share = 1.0 if norm.momentum is None else norm.momentum  # of the batch in what was zero before
-        for name in ("running_mean", "running_var"):
-            fresh[f"{prefix}{name}"].div_(share)
     return fresh
 
 
 @contextmanager
-def _training(modules: Any) -> Generator[None]:
-    """Within the block these modules train; after it they are as before."""
-    modes = [(module, module.training) for module in modules]
+def _training(norms: Any) -> Generator[None]:
+    """Within the block these norms train, and their statistics are those of the batch; after it they are as before."""
+    found = [(norm, norm.training, norm.momentum) for norm in norms]
     try:
-        for module, _ in modes:
-            module.training = True
+        for norm, _, _ in found:
+            norm.training, norm.momentum = True, 1.0
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for norm, mode, momentum in found:
+            norm.training, norm.momentum = mode, momentum

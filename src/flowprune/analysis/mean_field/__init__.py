@@ -1,6 +1,6 @@
 """What wide layers do to signals and gradients with depth, and where they do nothing: the edge of chaos."""
 
-from flowprune.analysis.mean_field.collapse import CriticalSparsity, critical_sparsity
+from flowprune.analysis.mean_field.critical_sparsity import CriticalSparsity, critical_sparsity
 from flowprune.analysis.mean_field.layers import LayerChi, LayersChi, layer_chi
 from flowprune.analysis.mean_field.maps import chi, correlation_map, score_scale, variance_map
 from flowprune.analysis.mean_field.sensitivities import Sensitivities, sensitivities

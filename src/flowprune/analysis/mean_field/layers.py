@@ -118,7 +118,8 @@ def layer_chi(
         ValueError: no model or fewer than two such layers, neither example inputs nor a variance, a variance not above
             0, masks of unknown parameters or other shapes, or an activation that has to be named.
         UnknownNameError: no such activation.
-        PruningError: the model does not run on the example inputs, or its first layer gives zeros alone.
+        PruningError: the model does not run on the example inputs, its first layer gives zeros alone, or a layer has
+            weights or a variance that are not finite.
 
     Warns: where the model normalises.
 
@@ -157,9 +158,13 @@ def layer_chi(
     found: list[LayerChi] = []
     for name in order:
         sigma_w, sigma_b = _sigmas(layers[name], kept)
-        slope = chi(phi, sigma_w, q) if found else None
-        if found:
-            q = sigma_b**2 + sigma_w**2 * expectation(lambda x: phi(x).square(), q)
+        after = sigma_b * sigma_b + sigma_w * sigma_w * expectation(lambda x: phi(x).square(), q) if found else q
+        if not (math.isfinite(after) and math.isfinite(sigma_w)):
+            raise PruningError(
+                f"layer_chi(model=) must be one of finite weights and variances; {name!r} has sigma_w = {sigma_w:g} "
+                f"and the variance {after:g}. Look at its weights, or initialise nearer to the edge of chaos."
+            )
+        slope, q = chi(phi, sigma_w, q) if found else None, after
         found.append(LayerChi(name, sigma_w, sigma_b, q, measured.get(name), slope))
     return LayersChi(tuple(found))
 

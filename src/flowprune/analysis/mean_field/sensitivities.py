@@ -15,6 +15,7 @@ from torch import Tensor
 
 from flowprune.core.arguments import require_size
 from flowprune.core.errors import PruningError, invalid
+from flowprune.models.deviation import require_deviation
 from flowprune.models.edge_of_chaos import Activation, activation_of
 from flowprune.models.gaussian import derivative, nodes
 
@@ -108,7 +109,7 @@ def sensitivities(
         batch: Examples; with one, own is 0.
 
     Raises:
-        ValueError: ``depth`` or ``batch`` below 1, or ``start`` not above 0.
+        ValueError: ``depth`` or ``batch`` below 1, a standard deviation below 0, or ``start`` not above 0.
         UnknownNameError: no such activation.
         PruningError: so deep and so far off the edge of chaos that float64 cannot hold a layer's scores.
 
@@ -123,14 +124,17 @@ def sensitivities(
     phi = activation_of("sensitivities", activation)
     require_size("sensitivities(depth=)", depth)
     require_size("sensitivities(batch=)", batch)
-    if not start > 0:
+    require_deviation("sensitivities(sigma_w=)", sigma_w)
+    require_deviation("sensitivities(sigma_b=)", sigma_b)
+    if not (math.isfinite(start) and start > 0):
         raise invalid("sensitivities(start=)", "a variance above 0", start)
+    w2, b2 = sigma_w * sigma_w, sigma_b * sigma_b  # a power of floats raises where it overflows
     shared, q = list[_Shared](), float(start)
     c = 0.0 if batch > 1 else 1.0  # one example shares all with itself
     for _ in range(depth + 1):
         shared.append(_shared(phi, q, c))
-        q = sigma_b**2 + sigma_w**2 * shared[-1].signal
-        c = min(1.0, (sigma_b**2 + sigma_w**2 * shared[-1].signal_between) / q) if q else 1.0
+        q = b2 + w2 * shared[-1].signal
+        c = min(1.0, (b2 + w2 * shared[-1].signal_between) / q) if q else 1.0
     own, common, silent = (torch.zeros(depth, dtype=torch.float64) for _ in range(3))
     error, between = shared[-1].slope, shared[-1].slope_between
     for layer in range(depth - 1, -1, -1):
@@ -138,7 +142,7 @@ def sensitivities(
         both, alone = before.signal_between * between, before.signal * error
         common[layer], own[layer] = both, max(0.0, alone - both) / batch
         silent[layer] = _silent(before.on, shared[layer + 1].steep, batch)
-        error, between = error * sigma_w**2 * before.slope, between * sigma_w**2 * before.slope_between
+        error, between = error * w2 * before.slope, between * w2 * before.slope_between
     whole = own + common
     if not bool(((whole > 0) & whole.isfinite()).all()):
         layer = int(((whole > 0) & whole.isfinite()).logical_not().nonzero()[0]) + 1

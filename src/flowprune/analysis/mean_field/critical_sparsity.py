@@ -18,6 +18,7 @@ from flowprune.core.arguments import require_size
 from flowprune.core.errors import invalid, unknown
 from flowprune.core.seeds import stream
 from flowprune.masks.critical import Critical, largest_safe_sparsity
+from flowprune.models.deviation import require_deviation
 from flowprune.models.edge_of_chaos import Activation, activation_of
 
 Score = Literal["sensitivity", "magnitude"]
@@ -185,10 +186,8 @@ def _widths(depth: int, width: int | Sequence[int]) -> list[int]:
 def _check(sigma_w: float, sigma_b: float, measure: str, batch: int, seeds: Sequence[int]) -> None:
     if measure not in SCORES:
         raise unknown("critical_sparsity(measure=)", measure, SCORES)
-    if not (math.isfinite(sigma_w) and sigma_w > 0):
-        raise invalid("critical_sparsity(sigma_w=)", "a standard deviation above 0", sigma_w)
-    if not (math.isfinite(sigma_b) and sigma_b >= 0):
-        raise invalid("critical_sparsity(sigma_b=)", "a standard deviation >= 0", sigma_b)
+    require_deviation("critical_sparsity(sigma_w=)", sigma_w, above=True)
+    require_deviation("critical_sparsity(sigma_b=)", sigma_b)
     require_size("critical_sparsity(batch=)", batch)
     if not seeds:
         raise invalid("critical_sparsity(seeds=)", "at least one seed", list(seeds), "Pass range(5).")
