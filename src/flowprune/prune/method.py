@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple, cast
 
 from torch import nn
@@ -154,7 +155,7 @@ def _densities(recipe: str, rule: str, asked: Asked) -> Mapping[str, float]:
         todo = "Densities are of single weights."
         raise invalid(f"prune(recipe={recipe!r}, granularity=)", "fp.Weights()", asked.granularity.name, todo)
     shapes = weight_shapes(asked.model, skip=asked.granularity.skip)
-    total = sum(shape.numel() for shape in shapes.values())
+    total = sum(prod(shape) for shape in shapes.values())
     kept = total - round(require_sparsity("prune(sparsity=)", asked.sparsity) * total)
     if kept < len(shapes):
         rule_ = f"at most {1 - len(shapes) / total:.6g} with recipe={recipe!r}, so that each layer keeps a weight"

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import flowprune as fp
+from flowprune.objectives import OBJECTIVES
 from tests.structure.depth.residual import Mlp, network, residual_mlp, signals_of
 
 X = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
@@ -61,12 +62,13 @@ def trace_sizes(model):
 @pytest.mark.parametrize("measure", list(fp.MEASURES))
 def test_every_measure_scores_blocks(measure):
     model, chosen = residual_mlp().double(), fp.MEASURES[measure]
-    objective = fp.objectives.synaptic_flow() if measure == "synflow" else fp.objectives.cross_entropy()
+    objective = OBJECTIVES[chosen.objective or "cross_entropy"]()
     needs = [need for need in chosen.needs if need != "curvature"]
     signals = fp.gather(model, objective, [(X.double(), BATCH[1])], needs=needs)
     if "curvature" in chosen.needs:
         signals = replace(signals, curvature={name: p.square() for name, p in signals.params.items()})
-    scores = fp.score(measure, signals, fp.Depth(example_inputs=X.double()))
+    options = {"example_inputs": X.double()} if measure == "phew" else {}
+    scores = fp.score(measure, signals, fp.Depth(example_inputs=X.double()), **options)
     assert scores[""].shape == (4,)
     masks = fp.select(scores, 0.5)
     assert int(masks[""].sum()) == 2
