@@ -162,11 +162,44 @@ def test_fields_that_came_later_leave_older_runs_their_identity() -> None:
         ({"prune.granularity": "channels"}, "one of weights, nm, blocks with prune.at='init'"),
         ({"prune.at": "training"}, r"prune.recipe\) must be None with prune.at='training'"),
         ({"prune.ablations": ["mix"]}, "prune.ablations"),
+        ({"prune.ablations": ["shuffle", "shuffle"]}, "of different names"),
+        ({"prune.recipe": "synflow", "prune.temperature": 5.0}, "which takes no labels"),
+        ({"prune.temperature": "published"}, "a number, or left out"),
+        (
+            {"prune.recipe": "iter_snip", "prune.schedule": "linear"},
+            r"prune.schedule\) must be 'rounds' with prune.recipe",
+        ),
+        ({"prune.momentum": "slice"}, r"prune.momentum\) must be 'reset' with prune.at='init'"),
+        ({"prune.recipe": "erk", "prune.scope": "local"}, "'global' with prune.recipe='erk'"),
+        ({"prune.granularity": "nm:2:4"}, r"prune.sparsity\) must be 0.5"),
     ],
 )
 def test_what_a_spec_refuses(changes: dict[str, object], message: str) -> None:
     with pytest.raises((ValueError, UnknownNameError), match=message):
         override(SPEC, changes)
+
+
+@pytest.mark.parametrize("measure", ["synflow", "prospr", "ntk_sap"])
+@pytest.mark.parametrize("at", ["init", "training"])
+def test_measures_with_an_objective_of_their_own(measure: str, at: str, tmp_path) -> None:
+    folder = run(
+        override(SPEC, {"prune.measure": measure, "prune.at": at, "record.cuts": "none"}), tmp_path, listen=silent
+    )
+    assert folder.finished
+
+
+def test_force_in_rounds_of_training_could_not_be_resumed() -> None:
+    with pytest.raises(ValueError, match="one whose cuts stay cut, where there are several rounds in training"):
+        override(SPEC, {"prune.measure": "force", "prune.at": "training", "prune.rounds": 2, "train.epochs": "9ep"})
+
+
+def test_a_temperature_is_that_of_the_recipes_loss(tmp_path) -> None:
+    runs = [
+        run(override(SPEC, {"prune.recipe": "prospr", "prune.temperature": t}), tmp_path, listen=silent)
+        for t in (1.0, 50.0)
+    ]
+    counts = [{row["layer"]: row["kept"] for row in of(folder, "layer")} for folder in runs]
+    assert counts[0] != counts[1]
 
 
 def test_the_studies_can_be_built() -> None:

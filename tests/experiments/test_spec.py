@@ -13,7 +13,7 @@ from flowprune.experiments import demo
 from flowprune.experiments.axes import expand, parse_axis
 from flowprune.experiments.folder import open_folder
 from flowprune.experiments.presets import PRESETS
-from flowprune.experiments.spec import Spec, override, parse, read
+from flowprune.experiments.spec import LATER, Spec, override, parse, read
 
 BASE = {"model": {"name": "mlp"}, "data": {"name": "gaussians"}, "prune": {"measure": "magnitude"}}
 
@@ -66,7 +66,14 @@ OTHERWISE = {
     "execution.compiled": "default",
     "record.flow_training": 3,
     "record.track.every": 3,
+    "prune.at": "init",
+    "prune.recipe": "synflow",
+    "prune.iterations": 3,
+    "prune.ablations": ["shuffle"],
+    "prune.score_on": "fresh_draw",
+    "prune.rescale": "layer",
 }
+BEFORE_TRAINING = ("prune.at", "prune.recipe", "prune.iterations", "prune.ablations", "prune.score_on", "prune.rescale")
 
 
 def test_every_field_is_part_of_the_run_id():
@@ -74,7 +81,8 @@ def test_every_field_is_part_of_the_run_id():
     seen = {spec.run_id}
     fields = list(leaves(spec.model_dump(mode="json")))
     for path, value in fields:
-        changed = override(spec, {path: OTHERWISE[path] if path in OTHERWISE else other(value)})
+        before = {"prune.at": "init", "prune.granularity": "weights"} if path in BEFORE_TRAINING else {}
+        changed = override(spec, {**before, path: OTHERWISE[path] if path in OTHERWISE else other(value)})
         assert changed != spec, path
         seen.add(changed.run_id)
     assert len(seen) == len(fields) + 1
@@ -103,7 +111,7 @@ def test_runs_of_masked_networks_alone_have_a_new_version(change, version):
     assert spec.version == version
     plain = spec.model_dump(mode="json")
     if plain["prune"] is not None:
-        del plain["prune"]["normalise"]
+        plain["prune"] = {name: v for name, v in plain["prune"].items() if f"prune.{name}" not in LATER}
     text = json.dumps({"version": version, **plain}, sort_keys=True)
     assert spec.run_id == hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -173,7 +181,7 @@ def test_read_toml(tmp_path):
 
 def test_presets_are_specs_and_unknown_ones_are_told():
     assert all(isinstance(spec, Spec) for spec in PRESETS.values())
-    with pytest.raises(UnknownNameError, match="demo, lubana2021, lubana2021_small, smoke"):
+    with pytest.raises(UnknownNameError, match="demo, depth, init_small, lubana2021, lubana2021_small, smoke"):
         PRESETS["dem"]
 
 

@@ -121,7 +121,7 @@ def test_conservation_is_told():
     contributions = {"0.weight": torch.ones(4, 3), "2.weight": torch.full((4, 3), 2.0), "4.weight": torch.ones(4, 3)}
     found = collapse(model, whole(model), example_inputs=None, contributions=contributions)
     assert found.conservation == {"0.weight": 0.0, "2.weight": 0.5, "4.weight": 0.0}
-    assert "conservation: layer totals within 0.5 of the largest (2.weight)" in str(found)
+    assert "conservation: 2.weight carries 0.5 of the flow less than the others: paths go around it" in str(found)
     assert found.effective_sparsity is None
     assert "effective" not in str(found)
 

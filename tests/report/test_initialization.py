@@ -73,7 +73,7 @@ def test_what_is_missing_is_said_and_never_an_error(generator):
     half = page(generator, init_small=studied.small)
     assert "No two sparsities" in half
     assert "126 of 126 runs are stored." in half
-    assert "VGG-16 at 0.25 of its width and ResNet-32 at 0.5 of its width; 3000 training images, 8 epochs." in text
+    assert "VGG-16 at 0.25 of its width and ResNet-32 at 0.5 of its width; 3000 training images, 9 epochs." in text
 
 
 def test_accuracies_stand_in_tables_by_method_and_sparsity(whole):

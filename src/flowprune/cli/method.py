@@ -63,6 +63,16 @@ Rescale = Annotated[
 ]
 
 
+def units(recipe: str | None) -> str:
+    """The granularity where none is named.
+
+    Example:
+        >>> units(None), units("snip")
+        ('channels', 'weights')
+    """
+    return "channels" if recipe is None else "weights"
+
+
 def schedule_of(name: str | None, rounds: int | None, sparsity: float | None, *, recipe: str | None) -> Schedule | None:
     """The schedule that is asked for, with the recipe's own name and rounds where they are not; None for that."""
     from flowprune import schedules

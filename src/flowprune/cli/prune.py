@@ -20,6 +20,7 @@ from flowprune.cli.method import (
     method,
     schedule_of,
     scored,
+    units,
 )
 from flowprune.cli.options import (
     AnyDataset,
@@ -129,7 +130,6 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     use_data_dir(data_dir)
     batches = sizes("--batch-sizes", batch_sizes)
     measure = "loss_preservation" if measure is None and recipe is None else measure
-    units = granularity or ("channels" if recipe is None else "weights")
     scored_on = partial(prepare, samples=samples, temperature=temperature, seed=seed)
     subject = scored_on(model, dataset, checkpoint=checkpoint, input_shape=input_shape)
     result = prune_model(
@@ -137,7 +137,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         measure=measure,
         sparsity=sparsity,
         budget=_budget(budget, sparsity, batches[0]),
-        granularity=granularity_of(units, subject.example_inputs, residual=residual),
+        granularity=granularity_of(granularity or units(recipe), subject.example_inputs, residual=residual),
         schedule=schedule_of(schedule, rounds, sparsity, recipe=recipe),
         seed=seed,
         **scored(subject, measure, recipe, temperature=temperature),

@@ -91,7 +91,7 @@ def require_feasible(units: Units, rule: Rule, rounds: int, pools: Sequence[Pool
         >>> require_feasible(units, Rule(protect=("a",)), 1, [Pool(("a", "b"), 8, 0.75)])
         Traceback (most recent call last):
         flowprune.core.errors.PruningError: Pruner(schedule=) must leave what floors and protection keep; 6 of 8 units \
-are to be cut in the end, and at most 3 can be. Lower the sparsity or the floor, or protect less.
+are to be cut in the end, and at most 3 can be, a sparsity of 0.375. Lower the sparsity or the floor, or protect less.
     """
     for pattern in rule.protect:
         if not any(fnmatchcase(name, pattern) for name in units.sizes):

@@ -106,6 +106,7 @@ def random_state_kept(model: nn.Module, seed: int | None = None) -> Generator[No
     """Within the block random numbers start from a seed, if one is given; after it the global state is as before.
 
     Example:
+        >>> import torch
         >>> with random_state_kept(nn.Identity(), seed=0):
         ...     first = torch.rand(1)
         >>> with random_state_kept(nn.Identity(), seed=0):
