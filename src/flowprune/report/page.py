@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,6 +15,7 @@ from flowprune.report.comparisons import Comparison, comparisons
 from flowprune.report.evidence import Evidence, load
 from flowprune.report.figures import FIGURES
 from flowprune.report.figures.svg import inline
+from flowprune.report.figures.writing import across
 from flowprune.report.glance import Tile, glance
 from flowprune.report.results import UNIT, Result, table
 from flowprune.report.shapes.runs import by_config
@@ -96,6 +97,7 @@ def render(evidence: Evidence, *, title: str | None = None) -> str:
     """The page as text. Pure: reads nothing but its argument and the template."""
     found = comparisons(evidence.rows)
     chapters = [_chapter(comparison, index, first=_first(found, index)) for index, comparison in enumerate(found)]
+    chapters = _with_plates_across(chapters, found, evidence.rows)
     seconds = verified.seconds(evidence.rows)
     return TEMPLATES.get_template("report.html.j2").render(
         title=title or _title(chapters),
@@ -129,7 +131,7 @@ def _chapter(comparison: Comparison, index: int, *, first: bool) -> Chapter:
     results = table(comparison.rows)
     body = [cells(result) for result in results]
     columns = shown(body)
-    names = [name for name in FIGURES if first or FIGURES[name].needs.runs != "dense"]
+    names = [name for name in FIGURES if not FIGURES[name].across and (first or FIGURES[name].needs.runs != "dense")]
     plates = {name: _plate(comparison, name, f"s{index}-{name}") for name in names}
     grids = {name: TABLES[name].of(comparison.rows) for name in TABLES if TABLES[name].within}
     return Chapter(
@@ -145,6 +147,18 @@ def _chapter(comparison: Comparison, index: int, *, first: bool) -> Chapter:
             *(TABLES[name].title for name, grid in grids.items() if grid is None),
         ),
     )
+
+
+def _with_plates_across(chapters: Sequence[Chapter], found: Sequence[Comparison], rows: Sequence[Row]) -> list[Chapter]:
+    """The chapters, the first of each model, data set and kind of units with what is across its sparsities, if any."""
+    wide = {(each.dataset, each.model, each.granularity): each for each in across(rows)}
+    made: list[Chapter] = []
+    for index, (chapter, comparison) in enumerate(zip(chapters, found, strict=True)):
+        whole = wide.pop((comparison.dataset, comparison.model, comparison.granularity), None)
+        names = [] if whole is None else [name for name in FIGURES if FIGURES[name].across]
+        plates = [None if whole is None else _plate(whole, name, f"s{index}-{name}") for name in names]
+        made.append(replace(chapter, plates=(*(plate for plate in plates if plate is not None), *chapter.plates)))
+    return made
 
 
 def _plate(comparison: Comparison, name: str, prefix: str) -> Plate | None:

@@ -87,7 +87,7 @@ def places(rows: Sequence[Row], name: str, path: Path | str) -> list[tuple[Compa
     """
     dense, path = FIGURES[name].needs.runs == "dense", _checked("write_figures(path=)", path)
     found = _apart(comparisons(rows)) if dense else list(comparisons(rows))
-    found = _across(rows) if FIGURES[name].across else found
+    found = across(rows) if FIGURES[name].across else found
     if len(found) == 1:
         return [(found[0], path)]
     return [(each, path.with_name(f"{path.stem}-{slug(each, dense=dense)}{path.suffix}")) for each in found]
@@ -98,7 +98,7 @@ def _apart(found: Sequence[Comparison]) -> list[Comparison]:
     return list({(comparison.model, comparison.dataset): comparison for comparison in reversed(found)}.values())[::-1]
 
 
-def _across(rows: Sequence[Row]) -> list[Comparison]:
+def across(rows: Sequence[Row]) -> list[Comparison]:
     """The rows of each model, data set and kind of units at all sparsities, as if they were one comparison."""
     found: dict[tuple[str, str, str], dict[int, Row]] = {}
     for each in comparisons(rows):
@@ -113,7 +113,7 @@ def _whole(where: str, rows: Sequence[Row]) -> Comparison:
     Raises:
         ValueError: where there is none, or more than one.
     """
-    found = _across(rows)
+    found = across(rows)
     if len(found) != 1:
         got = [f"{each.model} on {each.dataset}" for each in found]
         raise invalid(where, "rows of one data set, model and kind of units", got, "Filter the rows by them.")
