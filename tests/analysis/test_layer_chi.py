@@ -201,7 +201,8 @@ def test_an_activation_that_has_to_be_named():
 def test_normalization_makes_it_void():
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
     with pytest.warns(UserWarning, match=r"layer_chi\(model=\) has normalization layers"):
-        layer_chi(model, variance=1.0)
+        found = layer_chi(model, variance=1.0)
+    assert [layer.name for layer in found.layers] == ["0", "3"]
 
 
 def test_a_layer_without_weights_is_the_end_of_order():

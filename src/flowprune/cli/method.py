@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flowprune.cli.headings import UNITS
+from flowprune.cli.options import UNIT
 from flowprune.core.errors import invalid
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ GranularityOrNone = Annotated[
     str | None,
     typer.Option(
         "--granularity",
-        help="What a unit is, by a name of: flowprune list granularities; with its sizes, as nm:2:4 and blocks:4x1. By "
-        "default channels, with --recipe weights.",
+        help=f"{UNIT} By default channels, with --recipe weights.",
         rich_help_panel=UNITS,
     ),
 ]

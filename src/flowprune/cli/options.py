@@ -9,6 +9,7 @@ import typer
 
 from flowprune.cli.headings import AMOUNT, DATA, MODEL, UNITS
 
+UNIT = "What a unit is, by a name of: flowprune list granularities; with its sizes, as nm:2:4 and blocks:4x1."
 Runs = Annotated[Path, typer.Option("--runs", help="Where the run folders are.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes at a time; by default one per core.")]
 Model = Annotated[str, typer.Option("--model", help="A name of: flowprune list models.")]
@@ -60,7 +61,7 @@ GranularityName = Annotated[
     str,
     typer.Option(
         "--granularity",
-        help="What a unit is, by a name of: flowprune list granularities; with its sizes, as nm:2:4 and blocks:4x1.",
+        help=UNIT,
         rich_help_panel=UNITS,
     ),
 ]

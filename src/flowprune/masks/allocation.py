@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from flowprune.core.errors import invalid
+from flowprune.masks.counted import Counted
 from flowprune.masks.masks import LayerCount
 
 
-class Allocation(Mapping[str, float]):
+class Allocation(Counted, Mapping[str, float]):
     """The sparsity of each layer by name, made of whole numbers of weights kept.
 
     Formula: ``allocation[name]`` = (total - kept) / total, so that ``round(allocation[name] * total)`` is total - kept
@@ -59,16 +60,6 @@ class Allocation(Mapping[str, float]):
     def kept(self) -> int:
         """The number of weights kept."""
         return sum(count.kept for count in self._layers.values())
-
-    @property
-    def density(self) -> float:
-        """Fraction of all weights kept."""
-        return self.kept / self.total
-
-    @property
-    def sparsity(self) -> float:
-        """Fraction of all weights removed."""
-        return (self.total - self.kept) / self.total
 
     @property
     def compression_ratio(self) -> float:

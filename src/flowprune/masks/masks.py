@@ -12,6 +12,7 @@ from torch import Tensor
 from flowprune.core.errors import invalid
 from flowprune.core.groups import Groups, channelwise, units_of
 from flowprune.core.tensors import count_true
+from flowprune.masks.counted import Counted
 
 
 class LayerCount(NamedTuple):
@@ -69,7 +70,7 @@ class Scores(Mapping[str, Tensor]):
         return f"Scores({len(self)} layers, {units} {units_of(self.layout)})"
 
 
-class Masks(Mapping[str, Tensor]):
+class Masks(Counted, Mapping[str, Tensor]):
     """Boolean tensors by name, True = kept, with the layout of their units and the fingerprint of their model.
 
     Shapes: with a layout, ``masks[group]`` is ``group.shape``, one number a channel; without, a tensor of the
@@ -116,16 +117,6 @@ class Masks(Mapping[str, Tensor]):
     def kept(self) -> int:
         """The number of units kept."""
         return sum(count_true(mask) for mask in self.values())
-
-    @property
-    def density(self) -> float:
-        """Fraction of units kept."""
-        return self.kept / self.total
-
-    @property
-    def sparsity(self) -> float:
-        """Fraction of units removed."""
-        return (self.total - self.kept) / self.total
 
     def per_layer(self) -> dict[str, LayerCount]:
         """Kept and total units of each layer."""

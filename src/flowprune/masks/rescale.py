@@ -116,10 +116,8 @@ def _check(name: str, params: Mapping[str, Tensor], mask: Tensor) -> None:
 
 def _check_scale(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
     """Raise where a layer was cut before: what is left does not say what its scale was."""
-    held, todo = (
-        masks_on(params),
-        "Rescale before masks are applied, or say what the scale was, such as sigma_w=2**0.5.",
-    )
+    held = masks_on(params)
+    todo = "Rescale before masks are applied, or say what the scale was, such as sigma_w=2**0.5."
     for name, mask in masks.items():
         if name in held and not bool(held[name].all()):
             got = f"None with a density of {float(held[name].double().mean()):.3g}"

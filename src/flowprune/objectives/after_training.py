@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flowprune.core.errors import invalid
-from flowprune.objectives.batch import Forward
+from flowprune.objectives.batch import Forward, size_of, some
 from flowprune.objectives.cross_entropy import cross_entropy
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ class AfterTraining:
         masks, names = masks_on(start), list(start)
         params, velocity = dict(start), {name: torch.zeros_like(value) for name, value in start.items()}
         for _ in range(self.steps):
-            at = {name: value.detach().requires_grad_() for name, value in params.items()}
-            at = at if self.first_order else params
+            at = {n: p.detach().requires_grad_() for n, p in params.items()} if self.first_order else params
             loss = self.objective(_called(model, at), next(parts))
             gradient = torch.autograd.grad(
                 loss, [at[name] for name in names], create_graph=not self.first_order, materialize_grads=True
@@ -128,38 +127,15 @@ class AfterTraining:
         count = self.steps + 1
         if self.inner == "same":
             return iter([batch] * count)
-        sizes = _sizes(batch)
-        if not sizes or sizes[0] < count:
+        size = size_of(batch, where="after_training")
+        if size < count:
             rule = f"of at least {count} examples, one for each step and one for the evaluation"
-            raise invalid("after_training(inner='split'): a batch", rule, sizes[0] if sizes else "no tensors")
-        size = sizes[0]
+            raise invalid("after_training(inner='split'): a batch", rule, size)
         bounds = [round(i * size / count) for i in range(count + 1)]
-        return (_cut(batch, size, start, stop) for start, stop in itertools.pairwise(bounds))
+        return (some(batch, start, stop, size=size) for start, stop in pairwise(bounds))
 
 
 def _called(model: nn.Module, params: Mapping[str, Tensor]) -> Forward:
     from torch.func import functional_call
 
     return lambda *args, **kwargs: functional_call(model, dict(params), args, kwargs)
-
-
-def _sizes(batch: Any) -> list[int]:
-    """The lengths of a batch's tensors, in order."""
-    import torch
-
-    if isinstance(batch, torch.Tensor):
-        return [len(batch)] if batch.ndim else []
-    if isinstance(batch, Mapping):
-        return [size for part in batch.values() for size in _sizes(part)]
-    return [size for part in batch for size in _sizes(part)] if isinstance(batch, Sequence) else []
-
-
-def _cut(batch: Any, size: int, start: int, stop: int) -> Any:
-    """Some examples of a batch; tensors of another length are whole."""
-    import torch
-
-    if isinstance(batch, torch.Tensor):
-        return batch[start:stop] if batch.ndim and len(batch) == size else batch
-    if isinstance(batch, Mapping):
-        return {key: _cut(part, size, start, stop) for key, part in batch.items()}
-    return tuple(_cut(part, size, start, stop) for part in batch) if isinstance(batch, (tuple, list)) else batch

@@ -83,6 +83,61 @@ def outputs(forward: Forward, batch: Any) -> Tensor:
     return cast("Tensor", getattr(result, "logits", result))
 
 
+def mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The batch with a function applied to each of its tensors; containers become plain ones.
+
+    Example:
+        >>> import torch
+        >>> mapped((torch.ones(1), {"a": torch.ones(1)}), lambda tensor: tensor * 2)
+        (tensor([2.]), {'a': tensor([2.])})
+    """
+    import torch
+
+    if isinstance(batch, torch.Tensor):
+        return function(batch)
+    if isinstance(batch, Mapping):
+        return {key: mapped(value, function) for key, value in cast("Mapping[str, Any]", batch).items()}
+    if isinstance(batch, (tuple, list)):
+        return tuple(mapped(value, function) for value in cast("tuple[Any, ...]", batch))
+    return batch
+
+
+def size_of(batch: Any, *, where: str = "gather") -> int:
+    """The length of the first tensor: the number of examples.
+
+    Raises:
+        ValueError: no tensor with a first axis, or an empty one.
+
+    Example:
+        >>> import torch
+        >>> size_of({"ids": torch.zeros(3, 7)})
+        3
+    """
+    sizes: list[int] = []
+    mapped(batch, lambda tensor: _noted(sizes, tensor))
+    if not sizes or sizes[0] == 0:
+        rule = "an iterable of batches with at least one example each"
+        raise invalid(f"{where}(batches=)", rule, type(batch).__name__)
+    return sizes[0]
+
+
+def _noted(sizes: list[int], tensor: Tensor) -> Tensor:
+    if tensor.ndim:
+        sizes.append(len(tensor))
+    return tensor
+
+
+def some(batch: Any, start: int, stop: int, *, size: int) -> Any:
+    """Examples ``start`` to ``stop`` of a batch of ``size``; tensors of another length are whole.
+
+    Example:
+        >>> import torch
+        >>> some((torch.arange(3), torch.ones(2)), 0, 1, size=3)
+        (tensor([0]), tensor([1., 1.]))
+    """
+    return mapped(batch, lambda tensor: tensor[start:stop] if tensor.ndim and len(tensor) == size else tensor)
+
+
 def _pair(batch: Any) -> Sequence[Any]:
     if not isinstance(batch, (tuple, list)) or len(cast("Sequence[Any]", batch)) != 2:
         length = f" of {len(cast('Sequence[Any]', batch))}" if isinstance(batch, (tuple, list)) else ""

@@ -1,4 +1,13 @@
-"""An objective: the mean over examples of a loss per example."""
+"""An objective: the mean over examples of a loss per example.
+
+Any callable ``(forward, batch) -> scalar`` is one. What an objective may say of itself besides, by attributes:
+
+- ``name``: for messages; a measure that has an objective of its own asks for it.
+- ``per_example``: the loss of each example, so that batches may be split.
+- ``precision``: a floating point type, such as ``"float64"``, in which ``gather`` runs a copy of the model.
+- ``one_batch``: that all batches give the same, so that one is read.
+- ``prepare_(model)``: makes a copy of a network, in place, the one that the objective sees, once for many rounds.
+"""
 
 from __future__ import annotations
 

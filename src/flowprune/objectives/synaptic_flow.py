@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowprune.core.errors import PruningError, invalid
+from flowprune.core.names import is_bias
 from flowprune.objectives.batch import arguments, inputs_of
 
 if TYPE_CHECKING:
@@ -126,5 +127,4 @@ def _cause(model: nn.Module, cancelled: bool) -> str:
 
 def _added(name: str) -> bool:
     """Whether a vector of this name is added: with it a network is not linear, and nothing is conserved."""
-    last = name.rpartition(".")[2]
-    return "bias" in last or last == "running_mean"
+    return is_bias(name) or name.rpartition(".")[2] == "running_mean"

@@ -10,13 +10,16 @@ from typing import Final, Literal, NamedTuple
 from torch import Tensor, nn
 
 from flowprune.core.errors import invalid, renamed, unknown
+from flowprune.core.groups import channels_of
 from flowprune.core.seeds import derive
 from flowprune.masks import Masks, expand, masks_of, rescale
 from flowprune.masks.ablations import shuffle
 from flowprune.masks.rescale import PER
 from flowprune.models.reinitialize import reinitialize_
-from flowprune.prune.carry_out import carry_out_, hold_
+from flowprune.prune.carry_out import carry_out_, hold_, removable
 from flowprune.prune.options import SCORE_ON
+from flowprune.structure import rehearse
+from flowprune.structure.example import Example
 from flowprune.structure.twin import copied
 
 Build = Callable[[int], nn.Module]
@@ -28,6 +31,11 @@ def _scales(model: nn.Module) -> dict[str, float]:
     """Root mean square of each weight."""
     weights = {name: param for name, param in model.named_parameters() if param.ndim > 1}
     return {name: float(param.detach().double().square().mean().sqrt()) for name, param in weights.items()}
+
+
+def _another(scale: float, before: float, weight: Tensor) -> bool:
+    """Whether scales of two draws differ by more than :data:`APART` and three standard errors of a small layer."""
+    return abs(scale - before) > (APART + 3 / weight.numel() ** 0.5) * before
 
 
 class Pruned(NamedTuple):
@@ -102,18 +110,22 @@ class Afterwards:
 
     def redraw_(self, model: nn.Module, purpose: str) -> None:
         """Draw the weights of a model anew, in place."""
-        before = _scales(model)
+        before = {} if self.build is not None else _scales(model)
         reinitialize_(model, seed=derive(self.seed, purpose), build=self.build)
-        apart = [name for name, scale in _scales(model).items() if abs(scale - before[name]) > APART * before[name]]
-        if self.build is None and apart:
+        after = _scales(model) if before else {}
+        apart = [name for name, scale in after.items() if _another(scale, before[name], model.get_parameter(name))]
+        if apart:
             warnings.warn(
                 f"prune() drew weights anew as their modules do; {apart[0]!r} and {len(apart) - 1} more had another "
                 "scale, so that another initialisation is compared. Pass build=, which makes the model of a seed.",
                 stacklevel=4,
             )
 
-    def carried_out(self, model: nn.Module, masks: Masks) -> Pruned:
-        """A pruned copy of a model, the masks it has, and by how much its layers were rescaled."""
+    def carried_out(self, model: nn.Module, masks: Masks, example: Example | None) -> Pruned:
+        """A pruned copy of a model, the masks it has, and by how much its layers were rescaled.
+
+        Where units leave it, that is first tried on a copy and compared on the example inputs, as in every cut.
+        """
         copy, factors = copied(model, "prune"), dict[str, Tensor]()
         if self.shuffle:
             held = masks_of(copy)
@@ -128,6 +140,7 @@ class Afterwards:
             with renamed({"rescale(": "prune("}):
                 factors = rescale(copy, weights, sigma_w=self.sigma_w, per=self.rescale)
         if any(group.removable for group in masks.layout.values()):
+            rehearse(copy, channels_of("prune(masks=)", masks.layout), removable(masks), example)
             carry_out_(copy, masks)
         else:
             hold_(copy, masks, besides=masks_of(copy))

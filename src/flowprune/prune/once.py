@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
-import torch
 from torch import Tensor, nn
 
 from flowprune.core.arguments import require_model
@@ -147,7 +146,7 @@ def prune(
         kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
         example = _example(granularity, kept)
     timing = Timing(granularity, example, budget, sizes, channels_last=channels_last)
-    scored = _scored(model, method, removes=granularity.removes)
+    scored, itself = _scored(model, method, removes=granularity.removes)
     with renamed(names):
         pruner = Pruner(
             scored,
@@ -160,7 +159,11 @@ def prune(
             **rule,
         )
         rounds = pruner.finish(kept)
-    copy, masks, factors = _carried_out(model, scored, method, rounds.masks, removes=granularity.removes)
+    if rounds.masks is None:
+        raise invalid("prune(schedule=)", "of at least one round", plan)
+    copy, masks, factors = Pruned(scored, rounds.masks, {})
+    if not (itself and method.afterwards.nothing):
+        copy, masks, factors = method.afterwards.carried_out(model, masks, example)
     cost, solution = timing.report(model, copy), pruner.solution
     checks = (*(check for cut in rounds.cuts for check in cut.checks), *check_budget(solution, cost.after))
     return PruneResult(
@@ -179,8 +182,10 @@ def prune(
     )
 
 
-def _scored(model: nn.Module, method: Method, *, removes: bool) -> nn.Module:
-    """The copy that is scored and cut: of another draw of weights where that is asked for.
+def _scored(model: nn.Module, method: Method, *, removes: bool) -> tuple[nn.Module, bool]:
+    """The copy that is scored and cut, and whether it is one of the model as it is.
+
+    It is of another draw of weights where that is asked for.
 
     Where units stay in the model, it is also made what the objective sees in it, once for all rounds: in another type,
     say, and with positive weights. A model that shrinks stays itself; ``gather`` then does so in each round.
@@ -189,25 +194,11 @@ def _scored(model: nn.Module, method: Method, *, removes: bool) -> nn.Module:
     if method.afterwards.fresh_draw:
         method.afterwards.redraw_(copy, "fresh_draw")
     if removes or not method.measure.needs:
-        return copy
+        return copy, True
     seen = in_precision(copy, method.objective)
     if method.prepares:
         method.objective.prepare_(seen)
-    return seen
-
-
-def _carried_out(model: nn.Module, scored: nn.Module, method: Method, masks: Masks | None, *, removes: bool) -> Pruned:
-    """The pruned copy: the one that was scored, if it still is a copy of the model, with its masks."""
-    if masks is None:
-        raise invalid("prune(schedule=)", "of at least one round", method.schedule)
-    other = not removes and method.measure.needs and (method.prepares or _types(scored) != _types(model))
-    if other or not method.afterwards.nothing:
-        return method.afterwards.carried_out(model, masks)
-    return Pruned(scored, masks, {})
-
-
-def _types(model: nn.Module) -> list[torch.dtype]:
-    return [tensor.dtype for tensor in model.state_dict().values()]
+    return seen, seen is copy and not method.prepares
 
 
 def _names(schedule: Schedule, sparsity: float | None) -> dict[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from flowprune.core.errors import invalid
+from flowprune.objectives.batch import mapped, size_of, some
 
 
 @dataclass(frozen=True)
@@ -18,48 +19,6 @@ class Counted:
     index: int
     batch: Any
     size: int
-
-
-def mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """The batch with a function applied to each of its tensors; containers become plain ones.
-
-    Example:
-        >>> import torch
-        >>> mapped((torch.ones(1), {"a": torch.ones(1)}), lambda tensor: tensor * 2)
-        (tensor([2.]), {'a': tensor([2.])})
-    """
-    if isinstance(batch, Tensor):
-        return function(batch)
-    if isinstance(batch, Mapping):
-        return {key: mapped(value, function) for key, value in cast("Mapping[str, Any]", batch).items()}
-    if isinstance(batch, (tuple, list)):
-        return tuple(mapped(value, function) for value in cast("tuple[Any, ...]", batch))
-    return batch
-
-
-def size_of(batch: Any, *, where: str = "gather") -> int:
-    """The length of the first tensor: the number of examples.
-
-    Raises:
-        ValueError: no tensor with a first axis, or an empty one.
-
-    Example:
-        >>> import torch
-        >>> size_of({"ids": torch.zeros(3, 7)})
-        3
-    """
-    sizes: list[int] = []
-    mapped(batch, lambda tensor: _noted(sizes, tensor))
-    if not sizes or sizes[0] == 0:
-        rule = "an iterable of batches with at least one example each"
-        raise invalid(f"{where}(batches=)", rule, type(batch).__name__)
-    return sizes[0]
-
-
-def _noted(sizes: list[int], tensor: Tensor) -> Tensor:
-    if tensor.ndim:
-        sizes.append(len(tensor))
-    return tensor
 
 
 def read(batches: Iterable[Any], model: nn.Module, *, where: str = "gather") -> Iterator[Counted]:
@@ -148,8 +107,4 @@ def part(counted: Counted, start: int, stop: int) -> Any:
         >>> part(Counted(0, (torch.arange(3), torch.arange(3)), 3), 0, 2)
         (tensor([0, 1]), tensor([0, 1]))
     """
-
-    def cut(tensor: Tensor) -> Tensor:
-        return tensor[start:stop] if tensor.ndim and len(tensor) == counted.size else tensor
-
-    return mapped(counted.batch, cut)
+    return some(counted.batch, start, stop, size=counted.size)

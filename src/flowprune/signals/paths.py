@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from flowprune.core.arguments import require_masks, require_model
 from flowprune.core.errors import PruningError, first_line, invalid, unknown
+from flowprune.core.names import is_bias
 from flowprune.core.tensors import has_float64
 from flowprune.core.unfused import unfused
 from flowprune.objectives.batch import arguments
@@ -95,15 +96,10 @@ def _check(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
             raise invalid(where, f"of shape {tuple(params[name].shape)}", tuple(mask.shape), todo)
 
 
-def _is_bias(name: str) -> bool:
-    last = name.rpartition(".")[2]
-    return last.startswith("bias") or last.endswith("bias")
-
-
 def _stand_in(name: str, param: Tensor, mask: Tensor | None) -> Tensor:
     """What takes the place of a parameter: its mask; of a bias nothing."""
     wide = torch.float64 if has_float64(param.device) else torch.float32
-    if _is_bias(name):
+    if is_bias(name):
         return torch.zeros(param.shape, dtype=wide, device=param.device)
     kept = torch.ones(param.shape, device=param.device) if mask is None else mask
     value = kept.to(param.device, wide, copy=True)

@@ -190,10 +190,8 @@ def _check(model: nn.Module, example_inputs: Any, variance: float | None, masks:
 
 def _measured(model: nn.Module, example_inputs: Any) -> dict[str, float]:
     """The mean squares of what the layers give on example inputs, in the order they are called in."""
-    example, names = (
-        Example.of(example_inputs, "layer_chi"),
-        {n for n, m in model.named_modules() if isinstance(m, LAYERS)},
-    )
+    example = Example.of(example_inputs, "layer_chi")
+    names = {n for n, m in model.named_modules() if isinstance(m, LAYERS)}
     with as_found(model, "eval"), torch.no_grad(), recorded(model) as moments:
         example.call(model, "layer_chi")
         found = moments() or {}

@@ -2,19 +2,14 @@
 
 from functools import partial
 
-from flowprune.core.source import Source
+from flowprune.measures import MEASURES
 from flowprune.objectives import cross_entropy
 from flowprune.prune.recipe import Recipe
 
 GRASP = Recipe(
     name="grasp",
     measure="gradient_norm_increase",
-    source=Source(
-        "Wang, Zhang & Grosse",
-        2020,
-        "Picking Winning Tickets Before Training by Preserving Gradient Flow",
-        arxiv="2002.07376",
-    ),
+    source=MEASURES["gradient_norm_increase"].source,
     data="labels",
     objective=partial(cross_entropy, temperature=200.0),
     rule={"mode": "train"},

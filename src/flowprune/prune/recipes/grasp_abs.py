@@ -2,19 +2,14 @@
 
 from functools import partial
 
-from flowprune.core.source import Source
+from flowprune.measures import MEASURES
 from flowprune.objectives import cross_entropy
 from flowprune.prune.recipe import Recipe
 
 GRASP_ABS = Recipe(
     name="grasp_abs",
     measure="gradient_norm_preservation",
-    source=Source(
-        "Frankle, Dziugaite, Roy & Carbin",
-        2021,
-        "Pruning Neural Networks at Initialization: Why Are We Missing the Mark?",
-        arxiv="2009.08576",
-    ),
+    source=MEASURES["snip_per_batch"].source,
     data="labels",
     objective=partial(cross_entropy, temperature=200.0),
     rule={"mode": "train"},

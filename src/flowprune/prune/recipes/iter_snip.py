@@ -1,16 +1,8 @@
 """Iterative SNIP: the scores of SNIP, taken anew of what is left after each of ten rounds."""
 
-from flowprune.core.source import Source
+from flowprune.measures import MEASURES
 from flowprune.objectives import cross_entropy
 from flowprune.prune.recipe import Recipe
-
-PROGRESSIVE = Source(
-    "de Jorge, Sanyal, Behl, Torr, Rogez & Dokania",
-    2021,
-    "Progressive Skeletonization: Trimming more fat from a network at initialization",
-    arxiv="2006.09081",
-)
-"""Also the paper of FORCE."""
 
 SHARED = (
     "The loss is cross-entropy; the published code scores with the negative logit of the class, by mistake.",
@@ -22,7 +14,7 @@ SHARED = (
 ITER_SNIP = Recipe(
     name="iter_snip",
     measure="iter_snip",
-    source=PROGRESSIVE,
+    source=MEASURES["iter_snip"].source,
     data="labels",
     objective=cross_entropy,
     rounds=10,

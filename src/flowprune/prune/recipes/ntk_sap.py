@@ -2,19 +2,14 @@
 
 from functools import partial
 
-from flowprune.core.source import Source
+from flowprune.measures import MEASURES
 from flowprune.objectives import tangent_kernel
 from flowprune.prune.recipe import Recipe
 
 NTK_SAP = Recipe(
     name="ntk_sap",
     measure="ntk_sap",
-    source=Source(
-        "Wang, Li & Sun",
-        2023,
-        "NTK-SAP: Improving neural network pruning by aligning training dynamics",
-        arxiv="2304.02840",
-    ),
+    source=MEASURES["ntk_sap"].source,
     data="inputs",
     objective=partial(tangent_kernel, draws=5),
     rounds=20,

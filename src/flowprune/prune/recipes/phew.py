@@ -1,17 +1,12 @@
 """PHEW: no data and no gradient; keep what random walks from inputs to outputs pass, biased by magnitude."""
 
-from flowprune.core.source import Source
+from flowprune.measures import MEASURES
 from flowprune.prune.recipe import Recipe
 
 PHEW = Recipe(
     name="phew",
     measure="phew",
-    source=Source(
-        "Patil & Dovrolis",
-        2021,
-        "PHEW: Constructing Sparse Networks that Learn Fast and Generalize Well without Training Data",
-        arxiv="2010.11354",
-    ),
+    source=MEASURES["phew"].source,
     data="inputs",
     deviations=(
         "Walks follow the traced graph of any network; the published code knows the order of layers of two families.",

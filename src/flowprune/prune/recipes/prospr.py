@@ -1,18 +1,13 @@
 """ProsPr: cut the weights that matter least to the loss after three steps of training."""
 
-from flowprune.core.source import Source
+from flowprune.measures import MEASURES
 from flowprune.objectives import after_training
 from flowprune.prune.recipe import Recipe
 
 PROSPR = Recipe(
     name="prospr",
     measure="prospr",
-    source=Source(
-        "Alizadeh, Tailor, Zintgraf, van Amersfoort, Farquhar, Lane & Gal",
-        2022,
-        "Prospect Pruning: Finding Trainable Weights at Initialization using Meta-Gradients",
-        arxiv="2202.08132",
-    ),
+    source=MEASURES["prospr"].source,
     data="labels",
     objective=after_training,
     rule={"mode": "train"},

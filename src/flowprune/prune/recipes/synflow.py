@@ -1,18 +1,13 @@
 """SynFlow: no data; cut what carries least of the flow through a network of positive weights, in a hundred rounds."""
 
-from flowprune.core.source import Source
+from flowprune.measures import MEASURES
 from flowprune.objectives import synaptic_flow
 from flowprune.prune.recipe import Recipe
 
 SYNFLOW = Recipe(
     name="synflow",
     measure="synflow",
-    source=Source(
-        "Tanaka, Kunin, Yamins & Ganguli",
-        2020,
-        "Pruning neural networks without any data by iteratively conserving synaptic flow",
-        arxiv="2006.05467",
-    ),
+    source=MEASURES["synflow"].source,
     data="inputs",
     objective=synaptic_flow,
     rounds=100,

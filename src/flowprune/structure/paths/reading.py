@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from operator import getitem
 from typing import Any, cast
 
@@ -197,9 +198,9 @@ def _average(draft: Draft, arguments: Arguments, shape: tuple[int, ...]) -> Carr
 def _reshaped(draft: Draft, arguments: Arguments, shape: tuple[int, ...]) -> Carried:
     """The axis that holds the units stays, or takes in their positions, which follow it."""
     x = _one(arguments)
-    before, units = _product(x.shape[: x.axis]), x.shape[x.axis]
+    before, units = prod(x.shape[: x.axis]), x.shape[x.axis]
     for axis in range(min(x.axis, 1), len(shape)):
-        if _product(shape[:axis]) == before and shape[axis] % units == 0 and shape[axis] > 0:
+        if prod(shape[:axis]) == before and shape[axis] % units == 0 and shape[axis] > 0:
             spread = shape[axis] // units
             if spread == 1:
                 return Carried(x.vertex, axis, shape)
@@ -207,13 +208,6 @@ def _reshaped(draft: Draft, arguments: Arguments, shape: tuple[int, ...]) -> Car
             draft.edges.append(Wire(x.vertex, target, units, spread=spread))
             return Carried(target, axis, shape)
     raise Unwalkable("takes units apart")
-
-
-def _product(sizes: tuple[int, ...]) -> int:
-    result = 1
-    for size in sizes:
-        result *= size
-    return result
 
 
 def _permuted(draft: Draft, arguments: Arguments, shape: tuple[int, ...]) -> Carried:
