@@ -15,7 +15,9 @@ from flowprune.masks import DENSITIES, Weights, weight_shapes
 from flowprune.measures import Granularity, Measure, own_objective, require_measure
 from flowprune.models.residual import is_stable
 from flowprune.prune.afterwards import Afterwards
+from flowprune.prune.budget import Budget
 from flowprune.prune.options import ABLATIONS
+from flowprune.prune.pruner import Pruner
 from flowprune.prune.recipe import Recipe
 from flowprune.schedules import Schedule, build, one_shot, require_schedule
 from flowprune.schedules.schedule import require_sparsity
@@ -103,6 +105,19 @@ class Method:
     def prepares(self) -> bool:
         """Whether the objective makes something else of the network before it is run."""
         return hasattr(self.objective, "prepare_")
+
+    def pruner(self, model: nn.Module, granularity: Granularity, schedule: Schedule, budget: Budget | None) -> Pruner:
+        """What prunes a model this way, without training in between."""
+        return Pruner(
+            model,
+            None,
+            measure=self.measure,
+            granularity=granularity,
+            objective=self.objective,
+            schedule=schedule,
+            budget=budget,
+            **self.rule,
+        )
 
     def require_objective(self) -> None:
         """Raise where the measure has something to differentiate and nothing is given.

@@ -13,14 +13,12 @@ from flowprune.core.errors import invalid, renamed
 from flowprune.masks import Masks, Scores, Weights
 from flowprune.measures import Granularity, Measure, require_granularity
 from flowprune.objectives.batch import inputs_of
-from flowprune.prune.afterwards import Pruned
 from flowprune.prune.budget import Budget
 from flowprune.prune.checks import check_budget, probe_of
 from flowprune.prune.collapse import Collapse
 from flowprune.prune.diagnosis import diagnosed
 from flowprune.prune.method import Asked, Method
 from flowprune.prune.options import PruneOptions
-from flowprune.prune.pruner import Pruner
 from flowprune.prune.records import Round
 from flowprune.prune.solution import Solution
 from flowprune.prune.targets import fixed_sparsity, targets_of
@@ -136,34 +134,25 @@ def prune(
     rule: dict[str, Any] = dict(options)
     diagnose = rule.pop("diagnose", True)
     sizes, channels_last = rule.pop("batch_sizes", None), rule.pop("channels_last", False)
-    asked = Asked(model, granularity, sparsity)
-    method = Method.of(asked, measure, objective=objective, schedule=schedule, options=rule)
-    chosen, rule = method.measure, dict(method.rule)
+    method = Method.of(
+        Asked(model, granularity, sparsity), measure, objective=objective, schedule=schedule, options=rule
+    )
     names = _names(method.schedule, sparsity)
     with renamed(names):
-        plan = _planned(method.schedule, method.sparsity, budget, granularity=granularity, scope=rule.get("scope"))
+        plan = _planned(
+            method.schedule, method.sparsity, budget, granularity=granularity, scope=method.rule.get("scope")
+        )
         method.require_objective()
-        kept = _reiterable(batches, plan.rounds if chosen.needs else 1)
+        kept = _reiterable(batches, plan.rounds if method.measure.needs else 1)
         example = _example(granularity, kept)
     timing = Timing(granularity, example, budget, sizes, channels_last=channels_last)
     scored, itself = _scored(model, method, removes=granularity.removes)
     with renamed(names):
-        pruner = Pruner(
-            scored,
-            None,
-            measure=chosen,
-            granularity=granularity,
-            objective=method.objective,
-            schedule=plan,
-            budget=budget,
-            **rule,
-        )
+        pruner = method.pruner(scored, granularity, plan, budget)
         rounds = pruner.finish(kept)
     if rounds.masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
-    copy, masks, factors = Pruned(scored, rounds.masks, {})
-    if not (itself and method.afterwards.nothing):
-        copy, masks, factors = method.afterwards.carried_out(model, masks, example)
+    copy, masks, factors = method.afterwards.carried_out(model, rounds.masks, example, done=scored if itself else None)
     cost, solution = timing.report(model, copy), pruner.solution
     checks = (*(check for cut in rounds.cuts for check in cut.checks), *check_budget(solution, cost.after))
     return PruneResult(
@@ -173,9 +162,9 @@ def prune(
         checks=tuple(dict.fromkeys(checks)),
         cost=cost,
         cuts=rounds.cuts,
-        measure=chosen.name,
+        measure=method.measure.name,
         recipe=method.name,
-        options=dict(rule.get("options", {})),
+        options=dict(method.rule.get("options", {})),
         budget=None if solution is None else replace(solution, masks=masks),
         rescaled=factors,
         collapse=diagnosed(model, pruner, replace(rounds, masks=masks), example=example) if diagnose else None,
