@@ -82,6 +82,13 @@ def evidence_of(study: str) -> Evidence:
     return load(STORED / study) if Archive.at(STORED / study) else Evidence(())
 
 
+def errors_of(study: str) -> dict[str, str]:
+    """What runs of a study said that stopped, by run id."""
+    from flowprune.experiments.failures import failures
+
+    return {failure.run: failure.error for failure in failures(STORED / study)} if (STORED / study).is_dir() else {}
+
+
 def rows_of(study: str) -> Sequence[Row]:
     """The stored rows of a study."""
     return evidence_of(study).rows
@@ -291,7 +298,7 @@ def structural() -> str:
 
 def initialization() -> str:
     """docs/initialization.md: recipes, what they come to in small, ablations, collapse, depth and costs."""
-    return initialization_page.page(evidence_of, lambda name: lines(BENCHMARKS / f"{name}.jsonl"))
+    return initialization_page.page(evidence_of, lambda name: lines(BENCHMARKS / f"{name}.jsonl"), errors_of)
 
 
 def initialization_images() -> None:

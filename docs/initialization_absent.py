@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from initialization_rows import method_of, usual
@@ -35,25 +35,41 @@ def refused(safe: dict[str, float], sparsity: float) -> bool:
     return bool(safe) and max(safe.values()) < sparsity
 
 
-def absent(evidence: Evidence, study: Study) -> list[str]:
-    """The runs of a study that have no rows, by cell, with the reason where rows tell it; nothing where all have."""
-    from flowprune.experiments.study import cell
+def absent(evidence: Evidence, study: Study, errors: Mapping[str, str]) -> list[str]:
+    """The runs of a study that have no rows, by cell, with what is known of why; nothing where all have."""
+    from flowprune.experiments.telling import settings
     from flowprune.report.wording import joined
 
     found: dict[tuple[str, str], list[str]] = {}
     safe = safe_sparsities(evidence.rows)
-    for spec in study.specs if evidence.rows else ():
+    for spec, differs in zip(study.specs, settings(study.specs), strict=True) if evidence.rows else ():
         if spec.run_id not in evidence.specs:
-            found.setdefault((cell(spec), _reason(spec, safe)), []).append(str(spec.seed))
+            why = _told(errors.get(spec.run_id, "")) or _reason(spec, safe)
+            found.setdefault((_words(spec, differs), why), []).append(str(spec.seed))
     lines = [
         f"- {words}, seed{'' if len(seeds) == 1 else 's'} {joined(sorted(seeds))}: {why}"
         for (words, why), seeds in found.items()
     ]
     head = (
-        "A run that would empty a layer is refused, and leaves no rows. These have none; where other rows give the"
-        " largest safe sparsity of the same scores, it says why:"
+        "A run that would empty a layer is refused, and one whose loss is no number stops; neither leaves rows. These"
+        " have none, each with what was said, or with what other rows tell of it:"
     )
     return [head, "", *lines, ""] if lines else []
+
+
+def _words(spec: Spec, differs: Mapping[str, object]) -> str:
+    """A cell, with the options of the model and the rescaling that tell it from others of the study."""
+    from flowprune.experiments.study import cell
+
+    fields = {path: value for path, value in differs.items() if path.startswith("model.options.") and value is not None}
+    options = " and ".join(f"{path.rpartition('.')[2]} = {value}" for path, value in fields.items())
+    rescaled = ", rescaled" if spec.prune is not None and spec.prune.rescale in ("layer", "unit") else ""
+    return f"{cell(spec)}{rescaled}{f' ({options})' if options else ''}"
+
+
+def _told(error: str) -> str:
+    """The first sentence of an error."""
+    return error.partition(". ")[0].rstrip(".") + "." if error else ""
 
 
 def _reason(spec: Spec, safe: Safe) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import initialization_depth
@@ -320,12 +320,17 @@ def scale(study: Study) -> str:
     return f"{names}; {joined(images)} training images, {joined(epochs)} epochs."
 
 
-def page(evidence_of: Callable[[str], Evidence], rows_of: Callable[[str], Sequence[dict]]) -> str:
+def page(
+    evidence_of: Callable[[str], Evidence],
+    rows_of: Callable[[str], Sequence[dict]],
+    errors_of: Callable[[str], Mapping[str, str]] = lambda study: {},
+) -> str:
     """The whole page; a section without rows says so.
 
     Args:
         evidence_of: What is stored of a study, by its name.
         rows_of: The stored rows of a benchmark, by its name.
+        errors_of: What runs of a study said that stopped, by its name; by run id.
     """
     from flowprune.experiments.studies import STUDIES
 
@@ -338,7 +343,7 @@ def page(evidence_of: Callable[[str], Evidence], rows_of: Callable[[str], Sequen
             f"{stored(small, STUDIES[SMALL])} {scale(STUDIES[SMALL])}",
             "",
             *accuracies(results, small.rows),
-            *absent(small, STUDIES[SMALL]),
+            *absent(small, STUDIES[SMALL], errors_of(SMALL)),
         ],
         "Does it matter which weights?": [*ablations(results), *beside_random(results)],
         "Layer collapse": collapse(small.rows),
@@ -346,7 +351,7 @@ def page(evidence_of: Callable[[str], Evidence], rows_of: Callable[[str], Sequen
             stored(deep, hundred),
             "",
             *initialization_depth.section(deep),
-            *absent(deep, hundred),
+            *absent(deep, hundred, errors_of(initialization_depth.STUDY)),
         ],
         "What it costs": costs(rows_of),
     }

@@ -264,4 +264,19 @@ def test_a_method_that_would_empty_a_layer_is_told_from_one_that_was_not_run(gen
     assert f"- {where.format('magnitude')}: beyond the largest safe sparsity (96.0 %)." in text
     assert f"- {where.format('synflow')}: not known from the rows." in text
     assert "has none" not in text
-    assert "leaves no rows" not in page(generator, init_small=studied.small)
+    assert "leaves rows" not in page(generator, init_small=studied.small)
+
+
+def test_a_run_that_stopped_says_what_it_said(generator):
+    from flowprune.experiments.studies import STUDIES
+
+    gone = next(spec for spec in STUDIES["depth"].specs if spec.prune is not None and spec.prune.rescale == "layer")
+    found = [row for row in studied.rows("depth", studied.deep) if row["run"] != gone.run_id]
+    evidence = studied.evidence(found)
+    text = generator.initialization_page.page(
+        lambda name: evidence if name == "depth" else Evidence(()),
+        lambda _: [],
+        lambda name: {gone.run_id: "fit() stopped: the loss is nan in epoch 1. Lower it."} if name == "depth" else {},
+    )
+    network = "activation = tanh and initial = edge_of_chaos and sigma_b = 0.05"
+    assert f", rescaled ({network}), seed {gone.seed}: fit() stopped: the loss is nan in epoch 1." in text
