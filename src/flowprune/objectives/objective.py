@@ -6,7 +6,8 @@ Any callable ``(forward, batch) -> scalar`` is one. What an objective may say of
 - ``per_example``: the loss of each example, so that batches may be split.
 - ``precision``: a floating point type, such as ``"float64"``, in which ``gather`` runs a copy of the model.
 - ``one_batch``: that all batches give the same, so that one is read.
-- ``prepare_(model)``: makes a copy of a network, in place, the one that the objective sees, once for many rounds.
+- ``prepare_(model)``: makes a copy of a network, in place, the one that the objective sees, once for many rounds;
+  returns the objective of that copy.
 """
 
 from __future__ import annotations

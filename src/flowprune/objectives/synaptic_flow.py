@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowprune.core.errors import PruningError, invalid
@@ -53,10 +53,12 @@ class SynapticFlow:
 
     Attributes:
         shifts: Whether biases and running means take part.
+        prepared: Whether the networks it is given were made what it sees of them, by :meth:`prepare_`.
         name: For messages and stored results.
     """
 
     shifts: bool = False
+    prepared: bool = False
     name: str = "synaptic_flow"
     precision: ClassVar[str] = "float64"
     one_batch: ClassVar[bool] = True
@@ -75,7 +77,7 @@ class SynapticFlow:
             rule = "one tensor of floating point numbers, such as images"
             raise invalid("synaptic_flow(): the input", rule, inputs.dtype, todo)
         ones = torch.ones_like(inputs[:1], dtype=next(forward.parameters()).dtype)
-        outputs = functional_call(forward, self._positive(forward), (ones,))
+        outputs = forward(ones) if self.prepared else functional_call(forward, self._positive(forward), (ones,))
         flow = outputs.sum()
         value, parts = float(flow.detach()), float(outputs.detach().abs().sum())
         if not ROUNDING * parts < value < float("inf"):
@@ -85,8 +87,8 @@ class SynapticFlow:
             )
         return flow
 
-    def prepare_(self, model: nn.Module) -> None:
-        """Make a copy of a network the one that R is of, in place: |θ|, and no shifts."""
+    def prepare_(self, model: nn.Module) -> SynapticFlow:
+        """Make a copy of a network the one that R is of, in place: |θ|, and no shifts; the objective of that copy."""
         import torch
 
         with torch.no_grad():
@@ -95,6 +97,7 @@ class SynapticFlow:
             for name, tensor in (*model.named_parameters(), *model.named_buffers()):
                 if not self.shifts and tensor.ndim == 1 and _added(name):
                     tensor.zero_()
+        return replace(self, prepared=True)
 
     def _positive(self, model: nn.Module) -> dict[str, Tensor]:
         """The model's tensors, weights as their absolute values; without shifts, those are zero."""

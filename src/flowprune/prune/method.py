@@ -106,14 +106,16 @@ class Method:
         """Whether the objective makes something else of the network before it is run."""
         return hasattr(self.objective, "prepare_")
 
-    def pruner(self, model: nn.Module, granularity: Granularity, schedule: Schedule, budget: Budget | None) -> Pruner:
-        """What prunes a model this way, without training in between."""
+    def pruner(
+        self, model: nn.Module, objective: Any, granularity: Granularity, schedule: Schedule, budget: Budget | None
+    ) -> Pruner:
+        """What prunes a model this way without training in between, given the objective of this very copy."""
         return Pruner(
             model,
             None,
             measure=self.measure,
             granularity=granularity,
-            objective=self.objective,
+            objective=objective,
             schedule=schedule,
             budget=budget,
             **self.rule,

@@ -146,9 +146,9 @@ def prune(
         kept = _reiterable(batches, plan.rounds if method.measure.needs else 1)
         example = _example(granularity, kept)
     timing = Timing(granularity, example, budget, sizes, channels_last=channels_last)
-    scored, itself = _scored(model, method, removes=granularity.removes)
+    scored, objective, itself = _scored(model, method, removes=granularity.removes)
     with renamed(names):
-        pruner = method.pruner(scored, granularity, plan, budget)
+        pruner = method.pruner(scored, objective, granularity, plan, budget)
         rounds = pruner.finish(kept)
     if rounds.masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
@@ -171,8 +171,8 @@ def prune(
     )
 
 
-def _scored(model: nn.Module, method: Method, *, removes: bool) -> tuple[nn.Module, bool]:
-    """The copy that is scored and cut, and whether it is one of the model as it is.
+def _scored(model: nn.Module, method: Method, *, removes: bool) -> tuple[nn.Module, Any, bool]:
+    """The copy that is scored and cut, the objective of it, and whether it is one of the model as it is.
 
     It is of another draw of weights where that is asked for.
 
@@ -183,11 +183,11 @@ def _scored(model: nn.Module, method: Method, *, removes: bool) -> tuple[nn.Modu
     if method.afterwards.fresh_draw:
         method.afterwards.redraw_(copy, "fresh_draw")
     if removes or not method.measure.needs:
-        return copy, True
+        return copy, method.objective, True
     seen = in_precision(copy, method.objective)
     if method.prepares:
-        method.objective.prepare_(seen)
-    return seen, seen is copy and not method.prepares
+        return seen, method.objective.prepare_(seen), False
+    return seen, method.objective, seen is copy
 
 
 def _names(schedule: Schedule, sparsity: float | None) -> dict[str, str]:

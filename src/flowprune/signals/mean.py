@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from flowprune.core.held import astray
 from flowprune.core.tensors import count_true
+
+BLOCK = 1 << 16
+"""Values in a piece that fits the cache."""
 
 
 class Mean:
@@ -74,13 +79,32 @@ class Mean:
 def live(tensor: Tensor, kept: Tensor) -> Tensor:
     """The tensor with zeros where ``kept`` is False, whatever is there; itself where they are zero already.
 
-    A product takes a third of the time of a choice, but leaves a NaN what it is: a sum shows whether there is one.
+    A product takes a third of the time of a choice, but leaves a NaN what it is: a sum shows whether there is one. On a
+    CPU both are taken in pieces that fit the cache.
 
     Example:
         >>> live(torch.tensor([2.0, float("inf")]), torch.tensor([True, False]))
         tensor([2., 0.])
     """
-    if not count_true(astray(tensor, kept)):  # of |theta|, for one, the derivative at zero is zero
+    start = (slice(0, 1),) * (tensor.dim() - 1)  # a look at a few shows mostly that they are not
+    few = not count_true(astray(tensor[start], kept[start]))
+    if few and not count_true(astray(tensor, kept)):  # of |theta|, for one, the derivative at zero is zero
         return tensor
-    found = torch.mul(tensor, kept)
-    return found if bool(torch.isfinite(found.sum())) else tensor.masked_fill(~kept, 0)
+    found, finite = _product(tensor, kept)
+    return found if finite else tensor.masked_fill(~kept, 0)
+
+
+def _product(tensor: Tensor, kept: Tensor) -> tuple[Tensor, bool]:
+    """The product, and whether all of it is finite (a sum that overflows says no)."""
+    plain = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+    if not (plain and tensor.is_contiguous() and kept.is_contiguous()):
+        found = torch.mul(tensor, kept)
+        return found, bool(torch.isfinite(found.sum()))
+    found = torch.empty_like(tensor)
+    factors, mask, out = tensor.detach().numpy().reshape(-1), kept.numpy().reshape(-1), found.numpy().reshape(-1)
+    total = 0.0
+    with np.errstate(all="ignore"):
+        for start in range(0, out.size, BLOCK):
+            piece = slice(start, start + BLOCK)
+            total += float(np.multiply(factors[piece], mask[piece], out=out[piece]).sum())
+    return found, math.isfinite(total)
