@@ -8,6 +8,7 @@ from torch import nn
 
 import flowprune as fp
 from flowprune.core.held import astray, factor, hold, let_go, masks_on, zero_
+from flowprune.core.tensors import PIECE
 from flowprune.masks import masks_of
 
 TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -57,3 +58,21 @@ def test_masks_that_were_applied_do_not_change_with_the_tensor_that_was_passed()
     mask[:] = True
     assert masks_of(layer)["weight"].tolist() == [[True, False]]
     assert masks_on(dict(copy.deepcopy(layer).named_parameters()))["weight"].tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("size", [PIECE - 1, PIECE, 2 * PIECE + 3])
+def test_every_piece_of_a_large_parameter_is_zeroed_and_nothing_else_is_touched(size):
+    weight, mask = torch.rand(size) + 1, torch.rand(size) < 0.5
+    weight[0], weight[-1] = float("nan"), float("inf")
+    mask[0] = mask[-1] = False
+    expected = weight.masked_fill(~mask, 0)
+    zero_(weight, mask)
+    assert torch.equal(weight, expected)
+
+
+def test_autograd_knows_that_a_parameter_was_written_to():
+    weight = torch.nn.Parameter(torch.ones(2))
+    loss = (weight**2).sum()
+    zero_(weight, torch.tensor([True, False]))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -94,6 +95,15 @@ class TestSynapticFlow:
         assert math.isclose(*totals, rel_tol=1e-12)
         shifted = fp.score("synflow", fp.gather(model, synaptic_flow(shifts=True), batch))
         assert not math.isclose(*(score.sum().item() for score in shifted.values()), rel_tol=1e-3)
+
+    def test_of_a_prepared_copy_it_is_the_same(self) -> None:
+        model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
+        batch, objective = (torch.zeros(1, 3), None), synaptic_flow()
+        copy = deepcopy(model)
+        of_copy = objective.prepare_(copy)
+        assert torch.equal(of_copy(copy, batch), objective(model, batch))
+        assert torch.equal(of_copy(copy, batch), objective(copy, batch))
+        assert bool((model[0].weight < 0).any())
 
     def test_data_do_not_matter(self) -> None:
         model = mlp(4, 5, 3)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from flowprune.core.tensors import PIECE
 from flowprune.signals.mean import Mean, live
 
 KEPT = torch.tensor([True, False, True])
@@ -57,3 +58,19 @@ def test_half_precision_is_summed_in_single():
     value = torch.full((3,), 1.0, dtype=torch.bfloat16)
     entries = [(value, 1)] * 257
     assert mean_of(*entries).result([KEPT])[0].tolist() == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("strange", [1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_piece_of_a_large_tensor_is_masked(dtype, strange):
+    value, kept = torch.rand(2 * PIECE + 3, dtype=dtype) + 1, torch.rand(2 * PIECE + 3) < 0.5
+    value[-1], kept[-1] = strange, False
+    assert torch.equal(live(value, kept), value.masked_fill(~kept, 0))
+
+
+def test_an_entry_astray_is_found_wherever_it_is():
+    value, kept = torch.zeros(3, 4), torch.ones(3, 4, dtype=torch.bool)
+    kept[0] = False
+    assert live(value, kept) is value
+    value[0, 2] = 5.0
+    assert live(value, kept)[0, 2] == 0

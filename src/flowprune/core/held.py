@@ -16,10 +16,8 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 from torch.utils.weak import WeakIdKeyDictionary
 
-from flowprune.core.tensors import count_true
+from flowprune.core.tensors import PIECE, count_true, for_numpy
 
-BLOCK = 1 << 16
-"""Values in a piece that fits the cache."""
 _HELD: Any = WeakIdKeyDictionary()  # parameter -> its mask, boolean: True = kept
 _FACTORS: Any = WeakIdKeyDictionary()  # parameter -> the same in its own type, once something multiplied by it
 
@@ -63,7 +61,7 @@ def astray(param: Tensor, mask: Tensor) -> Tensor:
     """
     value = param.detach()
     # Numpy takes a quarter of the time that torch takes for it.
-    filled = torch.from_numpy(np.not_equal(value.numpy(), 0)) if _plain(value) else value != 0
+    filled = torch.from_numpy(np.not_equal(value.numpy(), 0)) if for_numpy(value) else value != 0
     return filled > mask.to(value.device)
 
 
@@ -77,16 +75,16 @@ def zero_(param: Tensor, mask: Tensor) -> None:
         >>> weight
         tensor([1., 0.])
     """
-    if not (_plain(param) and param.is_contiguous() and mask.shape == param.shape and mask.is_contiguous()):
+    if not (for_numpy(param) and param.is_contiguous() and mask.shape == param.shape and mask.is_contiguous()):
         away = astray(param, mask)  # few from round to round, and a fill of few takes a third of the time
         if count_true(away):
             param.masked_fill_(away, 0)
         return
     values, kept, moved = param.detach().numpy().reshape(-1), mask.numpy(force=True).reshape(-1), False
-    for start in range(0, values.size, BLOCK):
-        piece = values[start : start + BLOCK]
+    for start in range(0, values.size, PIECE):
+        piece = values[start : start + PIECE]
         away = np.not_equal(piece, 0)
-        where = np.flatnonzero(np.greater(away, kept[start : start + BLOCK], out=away))
+        where = np.flatnonzero(np.greater(away, kept[start : start + PIECE], out=away))
         piece[where] = 0
         moved |= where.size > 0
     if moved:
@@ -109,11 +107,6 @@ def masks_on(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     found: dict[str, tuple[Tensor, Tensor | None]] = {n: (param, _HELD.get(param)) for n, param in params.items()}
     return {n: mask.to(param.device).expand(param.shape) for n, (param, mask) in found.items() if mask is not None}
-
-
-def _plain(tensor: Tensor) -> bool:
-    """Whether numpy can work on it where it is."""
-    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
 
 
 def _boolean(mask: Tensor) -> Tensor:

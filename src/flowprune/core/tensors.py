@@ -15,7 +15,19 @@ from torch import Tensor
 from flowprune.core.errors import invalid
 
 BLOCK = 1 << 20
+PIECE = 1 << 16
+"""Values that fit the cache, where each is read or written more than once."""
 Named = Mapping[str, Tensor]
+
+
+def for_numpy(tensor: Tensor) -> bool:
+    """Whether numpy reads and writes a tensor where it lies, which several operations take less time for.
+
+    Example:
+        >>> for_numpy(torch.ones(2)), for_numpy(torch.ones(2, dtype=torch.bfloat16))
+        (True, False)
+    """
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
 
 
 def has_float64(device: torch.device) -> bool:

@@ -10,10 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprune.core.held import astray
-from flowprune.core.tensors import count_true
-
-BLOCK = 1 << 16
-"""Values in a piece that fits the cache."""
+from flowprune.core.tensors import PIECE, count_true, for_numpy
 
 
 class Mean:
@@ -86,9 +83,9 @@ def live(tensor: Tensor, kept: Tensor) -> Tensor:
         >>> live(torch.tensor([2.0, float("inf")]), torch.tensor([True, False]))
         tensor([2., 0.])
     """
-    start = (slice(0, 1),) * (tensor.dim() - 1)  # a look at a few shows mostly that they are not
-    few = not count_true(astray(tensor[start], kept[start]))
-    if few and not count_true(astray(tensor, kept)):  # of |theta|, for one, the derivative at zero is zero
+    corner = (slice(0, 1),) * (tensor.dim() - 1)  # mostly a look at a few shows that they are not
+    zero = not count_true(astray(tensor[corner], kept[corner]))
+    if zero and not count_true(astray(tensor, kept)):  # of |theta|, for one, the derivative at zero is zero
         return tensor
     found, finite = _product(tensor, kept)
     return found if finite else tensor.masked_fill(~kept, 0)
@@ -96,15 +93,14 @@ def live(tensor: Tensor, kept: Tensor) -> Tensor:
 
 def _product(tensor: Tensor, kept: Tensor) -> tuple[Tensor, bool]:
     """The product, and whether all of it is finite (a sum that overflows says no)."""
-    plain = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
-    if not (plain and tensor.is_contiguous() and kept.is_contiguous()):
+    if not (for_numpy(tensor) and tensor.is_contiguous() and kept.is_contiguous()):
         found = torch.mul(tensor, kept)
         return found, bool(torch.isfinite(found.sum()))
     found = torch.empty_like(tensor)
     factors, mask, out = tensor.detach().numpy().reshape(-1), kept.numpy().reshape(-1), found.numpy().reshape(-1)
     total = 0.0
     with np.errstate(all="ignore"):
-        for start in range(0, out.size, BLOCK):
-            piece = slice(start, start + BLOCK)
+        for start in range(0, out.size, PIECE):
+            piece = slice(start, start + PIECE)
             total += float(np.multiply(factors[piece], mask[piece], out=out[piece]).sum())
     return found, math.isfinite(total)
