@@ -15,7 +15,7 @@ from flowprune.report.tables.grid import MISSING, Cell, Grid, Table
 from flowprune.report.values import Row
 from flowprune.report.wording import compact, cut_in, figures
 
-TITLE = "What is left, before training"
+TITLE = "What is left after the last cut"
 NAMES = ("model", "data", "removed", "measure")
 KINDS = ("collapse", "collapse_layer")
 
