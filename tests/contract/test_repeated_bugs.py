@@ -160,3 +160,18 @@ def test_tied_weights_are_cut_together() -> None:
     assert result.model.inner.weight.shape == (3, 3)
     masked = fp.apply(copy.deepcopy(model), result.masks)
     torch.testing.assert_close(result.model(x), masked(x))
+
+
+def test_rt_16_no_option_is_silently_ignored() -> None:
+    model = convnet()
+    signals = fp.gather(model, OBJECTIVE, batches())
+    ignored = (
+        lambda: fp.score("magnitude", signals, step_penalty=1.0),
+        lambda: fp.score("loss_preservation", signals, seed=1),
+        lambda: fp.prune(model, recipe="random", sparsity=0.5, granularity=fp.Weights(), objective=OBJECTIVE),
+        lambda: fp.models.build("resnet56", stabel=True),
+        lambda: fp.models.build("vgg13", stable=True),
+    )
+    for ask in ignored:
+        with pytest.raises((ValueError, TypeError)):
+            ask()
