@@ -14,7 +14,7 @@ from flowprune.signals.per_example.outer import Outer, few
 GROUPED_BYTES = 1 << 22
 UNFOLDED_BYTES = 1 << 25
 LARGE = 250_000
-"""Entries of a filter bank from which the per-example gradients are better not all formed."""
+"""Entries of a filter bank, times the vectors that are pulled back, from which gradients are better not all formed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Convolved:
         each, weight = self._each, self.module.weight
         plain = self.module.groups == 1 and self.a.ndim == 4
         close = few(each[0, 0, 0].numel(), len(each))
-        if plain and (close or weight.numel() >= LARGE or self.a.device.type != "cpu"):
+        if plain and (close or weight.numel() * len(each) >= LARGE or self.a.device.type != "cpu"):
             return self._unfolded()
         return self._grouped()
 
