@@ -7,9 +7,9 @@ import torch
 
 from flowprune.analysis import correlation, flow
 from flowprune.analysis.components.average import by_component
-from flowprune.analysis.loss_change import _cut_sum
 from flowprune.analysis.training_flow import predicted_step
 from flowprune.core.tensors import dot, has_float64, require_finite, squared_norm, wide
+from flowprune.measures.predicted import _cut_sum
 from flowprune.signals import Signals
 from flowprune.structure.verify import same_function
 from flowprune.train.forward import Forward

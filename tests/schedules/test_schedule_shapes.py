@@ -139,7 +139,7 @@ def test_one_shot_has_one_round():
 
 
 def test_an_unknown_schedule_lists_the_known():
-    with pytest.raises(UnknownNameError, match=r"Did you mean 'cubic'\? Known: cubic, exponential"):
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'cubic'\? Known: adaptive, cubic, exponential"):
         build("cubik", rounds=3)
 
 

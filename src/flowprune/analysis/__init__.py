@@ -6,13 +6,14 @@ from flowprune.analysis.components.average import ComponentValue, ImportanceReco
 from flowprune.analysis.components.importance import ComponentImportance
 from flowprune.analysis.components.metric import COMPONENT_METRICS, ComponentMetric, posterior_variance
 from flowprune.analysis.gradient_flow import Flow, corrected_velocity, flow
-from flowprune.analysis.loss_change import measured_change, predicted_change, predicted_gradient_norm_change
+from flowprune.analysis.loss_change import measured_change
 from flowprune.analysis.measured_flow import MeasuredFlow, measured_flow
 from flowprune.analysis.observation import Observation, Observations
 from flowprune.analysis.observe import observations
 from flowprune.analysis.short_training import ShortTraining
 from flowprune.analysis.training_flow import FollowedSteps, StepChange, predicted_step
 from flowprune.core.interval import Interval, student_interval
+from flowprune.measures.predicted import predicted_change, predicted_gradient_norm_change
 
 __all__ = [
     "COMPONENT_METRICS",

@@ -59,7 +59,11 @@ class SparsityAim:
     def pools(self, way: Way, scores: Scores, index: int, *, example_inputs: object = None) -> tuple[Pool, ...]:
         """Of round ``index``, which counts from 0."""
         del example_inputs
-        target, final = self.targets[index], self.targets[-1]
+        return self.reaching(way, scores, self.targets[index])
+
+    def reaching(self, way: Way, scores: Scores, target: float) -> tuple[Pool, ...]:
+        """Of a common sparsity on the way to the last."""
+        final = self.targets[-1]
         scope = share_of(self._scope, target / final if final else 1.0)
         alive, common = way.alive(scores), target if self._common else None
         found = pools(alive, scope, common, where="Pruner")

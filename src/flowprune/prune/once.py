@@ -143,7 +143,7 @@ def prune(
             method.schedule, method.sparsity, budget, granularity=granularity, scope=method.rule.get("scope")
         )
         method.require_objective()
-        kept = _reiterable(batches, plan.rounds if method.measure.needs else 1)
+        kept = _reiterable(batches, 2 if plan.adapt else plan.rounds if method.measure.needs else 1)
         example = _example(granularity, kept)
     timing = Timing(granularity, example, budget, sizes, channels_last=channels_last)
     scored, objective, itself = _scored(model, method, removes=granularity.removes)

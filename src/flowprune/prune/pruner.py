@@ -16,6 +16,7 @@ from flowprune.core.optimizer_state import assert_live, held_names
 from flowprune.masks import Masks, Pool, Scores
 from flowprune.measures import Granularity, Measure, own_objective, require_granularity, require_measure
 from flowprune.prune.aim import BudgetAim, SparsityAim
+from flowprune.prune.aiming import aim_of
 from flowprune.prune.budget import Budget
 from flowprune.prune.checks import probe_of
 from flowprune.prune.feasible import PRUNER, Names, Units, require_feasible, units_of
@@ -25,7 +26,7 @@ from flowprune.prune.rule import Rule, RuleOptions
 from flowprune.prune.scorer import Scorer
 from flowprune.prune.shrinking import Shrinking
 from flowprune.prune.solution import Solution
-from flowprune.prune.targets import fixed_sparsity
+from flowprune.prune.stages import AdaptiveAim
 from flowprune.prune.waiting import Waiting
 from flowprune.schedules import Event, Schedule, require_schedule
 from flowprune.signals import Signals
@@ -103,12 +104,15 @@ class Pruner:
         self.granularity = require_granularity("Pruner", granularity)
         self.rule = call("Pruner(...)", Rule, rule)
         self._rounds = require_schedule("Pruner", schedule).rounds
-        if budget is None:
-            self._aim = SparsityAim(schedule, self.rule.scope, granularity)
-        else:
-            self._aim = self._budgeted(budget, schedule, when)
+        self._aim = aim_of(schedule, budget, model=model, granularity=granularity, rule=self.rule, when=when)
+        self._adapts = self._aim if isinstance(self._aim, AdaptiveAim) else None
+        if budget is not None and self.rule.floor is None:
+            self.rule = replace(self.rule, floor=0.0)  # what is costed must have a unit in each layer
+        if self._adapts is not None:
+            self._adapts.require(self.measure, self.objective, revives=self.rule.revives(self.measure))
         self.targets = self._aim.targets
-        self._needs = tuple(dict.fromkeys((*self.measure.needs, *self.rule.observe)))
+        tells = () if self._adapts is None else self._adapts.needs
+        self._needs = tuple(dict.fromkeys((*self.measure.needs, *self.rule.observe, *tells)))
         self._round = 0
         self._feasible = False  # whether the schedule is known to fit the model's units
         if not granularity.removes and self.rule.reference_compat:
@@ -125,22 +129,6 @@ class Pruner:
         units = granularity.name if granularity.removes else "weights"
         self._waits = None if when is None else Waiting(model, when, sparsity=self.targets[-1], granularity=units)
 
-    def _budgeted(self, budget: Budget, schedule: Schedule, when: Event | None) -> BudgetAim:
-        if not isinstance(budget, Budget):
-            raise invalid("Pruner(budget=)", "a Budget, such as fp.Budget(parameters=0.5)", budget)
-        fixed = fixed_sparsity(self.granularity)
-        if fixed is not None:
-            rule = f"None with {self.granularity.name}, which leaves {1 - fixed:.4g} of the weights"
-            raise invalid("Pruner(budget=)", rule, budget.words)
-        if when is not None:
-            todo = "Give a schedule with a sparsity, which the event is bound to."
-            raise invalid("Pruner(budget=)", "None where an event is waited for", budget.words, todo)
-        if self.rule.reference_compat:
-            raise invalid("Pruner(reference_compat=)", "False beside a budget", True)
-        if self.rule.floor is None:
-            self.rule = replace(self.rule, floor=0.0)  # what is costed must have a unit in each layer
-        return BudgetAim(budget, schedule, self.rule.scope, self.model)
-
     @property
     def solution(self) -> Solution | None:
         """The budget as it was solved last: after the last round, what was achieved. None without a budget."""
@@ -149,7 +137,7 @@ class Pruner:
     @property
     def done(self) -> bool:
         """Whether all rounds were cut."""
-        return self._round == self._rounds
+        return self._round == self._rounds or (self._adapts is not None and self._adapts.reached)
 
     @property
     def waiting(self) -> bool:
@@ -227,7 +215,7 @@ class Pruner:
         left = Rounds((), Scores({}), None, self.masks)
         while not self.done:
             # The last scores are kept, and a measure may give the parameters as they are.
-            cut = self._step(batches, copies=self._round == self._rounds - 1)
+            cut = self._step(batches, copies=self._adapts is not None or self._round == self._rounds - 1)
             left = Rounds((*left.cuts, cut.numbers()), cut.scores, left.masks, self.masks) if cut else left
             del cut
         return left
@@ -236,6 +224,8 @@ class Pruner:
         """One round, or one look."""
         began = perf_counter()
         found = None
+        if self._adapts is not None:
+            batches = list(batches)
         observes = self._needs != self.measure.needs
         if self._waits is not None and self.waiting:
             if observes and self._waits.reads_mask:
@@ -249,6 +239,8 @@ class Pruner:
             signals = found[0]
         gathered = perf_counter()
         self._way.checks_zeros = copies
+        if self._adapts is not None:
+            self._adapts.stand(self.model, self.objective, batches, signals)
         cut = self._cut(signals, self._scored(batches, signals) if found is None else found[1])
         return replace(cut, gather_seconds=gathered - began, cut_seconds=perf_counter() - gathered)
 
@@ -367,6 +359,7 @@ class Pruner:
             masks=masks,
             floor_hits=hits,
             checks=checks,
+            stage=None if self._adapts is None else self._adapts.stage,
         )
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from flowprune.masks import Masks, Scores
 from flowprune.signals import Signals
+
+if TYPE_CHECKING:
+    from flowprune.prune.stages import Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +26,7 @@ class Round:
         floor_hits: Layers that are down to their floor.
         checks: What was verified.
         gather_seconds: Spent on the signals.
+        stage: What was predicted and measured, where stages were sized by that.
         cut_seconds: Spent on scores, selection, the cut and its checks.
 
     Example:
@@ -39,6 +44,7 @@ class Round:
     checks: tuple[str, ...]
     gather_seconds: float = 0.0
     cut_seconds: float = 0.0
+    stage: Stage | None = None
 
     @property
     def achieved(self) -> float:

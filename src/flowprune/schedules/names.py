@@ -13,6 +13,7 @@ from flowprune.schedules.schedule import Schedule
 SCHEDULES: Final[Index[Callable[..., Schedule]]] = Index(
     "SCHEDULES",
     {
+        "adaptive": "flowprune.schedules.adaptive:adaptive",
         "rounds": "flowprune.schedules.shapes:rounds",
         "exponential": "flowprune.schedules.shapes:exponential",
         "linear": "flowprune.schedules.shapes:linear",

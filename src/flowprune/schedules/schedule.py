@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flowprune.core.errors import invalid
+
+if TYPE_CHECKING:
+    from flowprune.schedules.adaptive import Adapt
 
 Shape = Callable[[int, int, float], float]
 """``shape(k, n, p)``: the fraction removed after round k of n on the way to sparsity p."""
@@ -66,6 +70,7 @@ class Schedule:
         rounds: How often is cut.
         sparsity: The fraction removed at the end; None where it is named when targets are asked for.
         shape: See :data:`Shape`.
+        adapt: How sizes are found where they are not known in advance; the shape is then the slowest pace.
 
     Raises:
         ValueError: fewer than one round, or a sparsity outside [0, 1).
@@ -79,6 +84,7 @@ class Schedule:
     rounds: int
     sparsity: float | None
     shape: Shape
+    adapt: Adapt | None = None
 
     def __post_init__(self) -> None:
         require_rounds(f"{self.name}(rounds=)", self.rounds)

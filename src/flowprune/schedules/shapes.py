@@ -15,7 +15,8 @@ def _harmonic(k: int, n: int, p: float) -> float:
     return k * p / (k * p + n * (1 - p))
 
 
-def _exponential(k: int, n: int, p: float) -> float:
+def exponential_shape(k: int, n: int, p: float) -> float:
+    """The shape of :func:`exponential`."""
     return -math.expm1(k / n * math.log1p(-p))  # 1 - (1-p)^(k/n), also right for tiny p
 
 
@@ -62,7 +63,7 @@ def exponential(rounds: int, sparsity: float | None = None) -> Schedule:
         >>> exponential(2, sparsity=0.75).targets()
         (0.5, 0.75)
     """
-    return Schedule("exponential", rounds, sparsity, _exponential)
+    return Schedule("exponential", rounds, sparsity, exponential_shape)
 
 
 def linear(rounds: int, sparsity: float | None = None) -> Schedule:
