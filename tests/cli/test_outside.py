@@ -214,6 +214,7 @@ MISTAKES = [
     ("--sparsity 0.99 --protect 0.*", "--sparsity must leave what floors and protection keep"),
     ("--sparsity 0.99 --protect nowhere", "--protect has no 'nowhere'"),
     ("--sparsity 0.4 --rounds 30", "--rounds must be one of at most 3 rounds"),
+    ("--sparsity 0.5 --step-penalty -1", "--step-penalty must be a finite number >= 0"),
     ("--sparsity 0.5 --floor 2", "--floor must be in [0, 1)"),
     ("--sparsity 0.5 --members group --granularity weights", "--members must be 'producers' with weights"),
 ]
@@ -245,8 +246,10 @@ def test_the_words_of_the_options_are_those_of_the_library():
     from flowprune.core.units import MEMBERS
     from flowprune.masks.pools import SCOPES
     from flowprune.measures.normalise import NORMALISERS
+    from flowprune.signals.curvature import KINDS
 
-    for option, known in ((options.Scope, SCOPES), (options.Members, MEMBERS), (options.Normalise, NORMALISERS)):
+    words = ((options.Scope, SCOPES), (options.Members, MEMBERS), (options.Normalise, NORMALISERS))
+    for option, known in (*words, (options.Curvature, KINDS)):
         assert set(get_args(get_args(option)[0])) == set(known)
 
 

@@ -166,7 +166,8 @@ def test_rt_16_no_option_is_silently_ignored() -> None:
     model = convnet()
     signals = fp.gather(model, OBJECTIVE, batches())
     ignored = (
-        lambda: fp.score("magnitude", signals, step_penalty=1.0),
+        lambda: fp.score("magnitude", signals, temperature=1.0),
+        lambda: fp.prune(model, measure="magnitude", sparsity=0.5, options={"step_penalty": 1.0}),
         lambda: fp.score("loss_preservation", signals, seed=1),
         lambda: fp.prune(model, recipe="random", sparsity=0.5, granularity=fp.Weights(), objective=OBJECTIVE),
         lambda: fp.models.build("resnet56", stabel=True),

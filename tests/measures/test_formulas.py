@@ -222,14 +222,6 @@ def test_weight_granularity_leaves_biases_and_norms_out() -> None:
         score("magnitude", gathered, Weights(skip=("*",)))
 
 
-def test_a_step_penalty_turns_loss_models_into_magnitude() -> None:
-    for name in ("lm", "obd", "qm"):
-        scores = score(name, signals(), Weights(), step_penalty=1e9)["c.weight"]
-        torch.testing.assert_close(scores / 0.5e9, THETA.square(), rtol=1e-6, atol=1e-6)
-    with pytest.raises(ValueError, match=r"step_penalty=\) must be >= 0"):
-        score("lm", signals(), Weights(), step_penalty=-1.0)
-
-
 def test_synaptic_flow_is_conserved_from_layer_to_layer() -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(

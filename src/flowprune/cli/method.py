@@ -105,6 +105,16 @@ def method(
     return found
 
 
+def rule(protect: Sequence[str] | None, floor: float | None, **words: float | str) -> dict[str, Any]:
+    """Keywords of :class:`flowprune.prune.rule.Rule`: those that have the same words here, and what others come to.
+
+    Example:
+        >>> rule(None, None, members="group")
+        {'protect': (), 'floor': 'auto', 'members': 'group'}
+    """
+    return {"protect": tuple(protect or ()), "floor": "auto" if floor is None else floor, **words}
+
+
 def scored(subject: Subject, measure: str | None, recipe: str | None, *, temperature: float) -> dict[str, Any]:
     """What scores are taken of: the objective, and samples of the dataset.
 

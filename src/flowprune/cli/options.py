@@ -116,6 +116,24 @@ Normalise = Annotated[
         rich_help_panel=UNITS,
     ),
 ]
+StepPenalty = Annotated[
+    float,
+    typer.Option(
+        "--step-penalty",
+        metavar="LAMBDA",
+        help="Adds LAMBDA/2 times the sum of a unit's squared weights to its score, so that steps stay small.",
+        rich_help_panel=UNITS,
+    ),
+]
+Curvature = Annotated[
+    Literal["ggn", "fisher_mc", "empirical", "hutchinson"],
+    typer.Option(
+        "--curvature",
+        help="The diagonal that obd and qm read: of the generalized Gauss-Newton matrix, its Monte-Carlo estimate, the "
+        "empirical Fisher, or an estimate of the Hessian's.",
+        rich_help_panel=UNITS,
+    ),
+]
 Floor = Annotated[
     float | None,
     typer.Option(

@@ -18,6 +18,7 @@ from flowprune.cli.method import (
     Rescale,
     ScoreOn,
     method,
+    rule,
     schedule_of,
     scored,
     units,
@@ -26,6 +27,7 @@ from flowprune.cli.options import (
     AnyDataset,
     AnyModel,
     Checkpoint,
+    Curvature,
     DataDir,
     Floor,
     InputShape,
@@ -36,6 +38,7 @@ from flowprune.cli.options import (
     Samples,
     Scope,
     Seed,
+    StepPenalty,
     Temperature,
 )
 from flowprune.core.errors import invalid
@@ -103,6 +106,8 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     rescale: Rescale = "recipe",
     members: Members = "producers",
     normalise: Normalise = "none",
+    step_penalty: StepPenalty = 0.0,
+    curvature: Curvature = "ggn",
     scope: Scope = "global",
     protect: Protect = None,
     sparsity: Sparsity = None,
@@ -144,10 +149,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         **method(recipe, scope=scope, ablate=ablate, score_on=score_on, rescale=rescale),
         batch_sizes=batches,
         channels_last=channels_last,
-        protect=protect or (),
-        members=members,
-        normalise=normalise,
-        floor="auto" if floor is None else floor,
+        **rule(protect, floor, members=members, normalise=normalise, step_penalty=step_penalty, curvature=curvature),
     )
     _finish(result, out, subject.recipe, seed)
 

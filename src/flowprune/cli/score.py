@@ -11,6 +11,7 @@ from flowprune.cli.options import (
     AnyDataset,
     AnyModel,
     Checkpoint,
+    Curvature,
     DataDir,
     GranularityName,
     InputShape,
@@ -18,6 +19,7 @@ from flowprune.cli.options import (
     Residual,
     Samples,
     Seed,
+    StepPenalty,
     Temperature,
 )
 
@@ -34,6 +36,8 @@ def score(  # noqa: PLR0913, each argument is an option of the command
     checkpoint: Checkpoint = None,
     granularity: GranularityName = "channels",
     residual: Residual = "coupled",
+    step_penalty: StepPenalty = 0.0,
+    curvature: Curvature = "ggn",
     samples: Samples = 1024,
     temperature: Temperature = 1.0,
     seed: Seed = 0,
@@ -62,8 +66,10 @@ def score(  # noqa: PLR0913, each argument is an option of the command
         input_shape=input_shape,
     )
     batches = subject.batches_for(chosen)
-    signals = gather(subject.model, subject.objective, batches, needs=chosen.needs)
-    scores = score_units(chosen, signals, granularity_of(granularity, subject.example_inputs, residual=residual))
+    diagonal = curvature if "curvature" in chosen.needs else None
+    signals = gather(subject.model, subject.objective, batches, needs=chosen.needs, curvature=diagonal)
+    units = granularity_of(granularity, subject.example_inputs, residual=residual)
+    scores = score_units(chosen, signals, units, step_penalty=step_penalty)
     scores_table(measure, scores)
     if out is not None:
         from safetensors.torch import save_file

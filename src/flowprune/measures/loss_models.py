@@ -1,7 +1,8 @@
 """Taylor models of what one weight's removal costs: LM, OBD and QM in one form.
 
-s = |-g·θ + ½ d·θ²| + (λ/2) θ², with g = 0 for OBD and d = 0 for LM. The absolute value is taken per weight, so the sum
-over a set is not the predicted change of the set: that is :func:`flowprune.analysis.predicted_change`.
+s = |-g·θ + ½ d·θ²|, with g = 0 for OBD and d = 0 for LM. The absolute value is taken per weight, so the sum over a set
+is not the predicted change of the set: that is :func:`flowprune.analysis.predicted_change`. The paper's (λ/2) θ² is an
+option of every measure, the ``step_penalty`` of :func:`flowprune.measures.score`.
 """
 
 from __future__ import annotations
@@ -18,31 +19,23 @@ if TYPE_CHECKING:
     from flowprune.signals import Signals
 
 
-def linear_model(signals: Signals, step_penalty: float = 0.0) -> dict[str, Tensor]:
-    """C = |g·θ| + (λ/2) θ².
+def linear_model(signals: Signals) -> dict[str, Tensor]:
+    """C = |g·θ|.
 
     Shapes: as the parameters. Units: loss units.
-
-    Args:
-        signals: With a gradient.
-        step_penalty: λ >= 0 keeps the step small; λ → ∞ is magnitude pruning.
-
-    Raises:
-        ValueError: λ is negative.
 
     Example:
         >>> import torch
         >>> from flowprune.signals import Signals
         >>> two = {"w": torch.tensor([2.0])}
-        >>> linear_model(Signals(params=two, gradient={"w": torch.tensor([-3.0])}), step_penalty=1.0)["w"]
-        tensor([8.])
+        >>> linear_model(Signals(params=two, gradient={"w": torch.tensor([-3.0])}))["w"]
+        tensor([6.])
     """
-    gradient = signals.require("gradient")
-    return _saliency(signals, {n: -g * signals.params[n] for n, g in gradient.items()}, step_penalty)
+    return {n: (g * signals.params[n]).abs() for n, g in signals.require("gradient").items()}
 
 
-def curvature_model(signals: Signals, step_penalty: float = 0.0) -> dict[str, Tensor]:
-    """C = ½ d·θ² + (λ/2) θ², Optimal Brain Damage, with d a diagonal curvature.
+def curvature_model(signals: Signals) -> dict[str, Tensor]:
+    """C = |½ d·θ²|, Optimal Brain Damage, with d a diagonal curvature.
 
     Shapes: as the parameters. Units: loss units. Assumes: a trained optimum, where g = 0.
 
@@ -53,12 +46,11 @@ def curvature_model(signals: Signals, step_penalty: float = 0.0) -> dict[str, Te
         >>> curvature_model(Signals(params=two, curvature=two))["w"]
         tensor([4.])
     """
-    curvature = signals.require("curvature")
-    return _saliency(signals, {n: 0.5 * d * signals.params[n].square() for n, d in curvature.items()}, step_penalty)
+    return {n: (0.5 * d * signals.params[n].square()).abs() for n, d in signals.require("curvature").items()}
 
 
-def quadratic_model(signals: Signals, step_penalty: float = 0.0) -> dict[str, Tensor]:
-    """C = |-g·θ + ½ d·θ²| + (λ/2) θ²; the signs oppose, since the step is -θ.
+def quadratic_model(signals: Signals) -> dict[str, Tensor]:
+    """C = |-g·θ + ½ d·θ²|; the signs oppose, since the step is -θ.
 
     Shapes: as the parameters. Units: loss units.
 
@@ -74,14 +66,7 @@ def quadratic_model(signals: Signals, step_penalty: float = 0.0) -> dict[str, Te
         odd = sorted(gradient.keys() ^ curvature.keys())
         raise invalid("quadratic_model(signals=)", "given g and d of the same parameters", odd)
     theta = signals.params
-    change = {n: -g * theta[n] + 0.5 * curvature[n] * theta[n].square() for n, g in gradient.items()}
-    return _saliency(signals, change, step_penalty)
-
-
-def _saliency(signals: Signals, change: dict[str, Tensor], step_penalty: float) -> dict[str, Tensor]:
-    if not step_penalty >= 0.0:
-        raise invalid("score(step_penalty=)", ">= 0", step_penalty)
-    return {n: c.abs() + 0.5 * step_penalty * signals.params[n].square() for n, c in change.items()}
+    return {n: (-g * theta[n] + 0.5 * curvature[n] * theta[n].square()).abs() for n, g in gradient.items()}
 
 
 _LAURENT = Source(
@@ -92,6 +77,6 @@ _LAURENT = Source(
 )
 _LECUN = Source("LeCun, Denker & Solla", 1990, "Optimal Brain Damage")
 
-LM = Measure("lm", 1, ("gradient",), "sum", "Σ |g·θ| + (λ/2) θ²", linear_model, _LAURENT)
-OBD = Measure("obd", None, ("curvature",), "sum", "Σ ½ d·θ² + (λ/2) θ²", curvature_model, _LECUN)
-QM = Measure("qm", None, ("gradient", "curvature"), "sum", "Σ |-g·θ + ½ d·θ²| + (λ/2) θ²", quadratic_model, _LAURENT)
+LM = Measure("lm", 1, ("gradient",), "sum", "Σ |g·θ|", linear_model, _LAURENT)
+OBD = Measure("obd", None, ("curvature",), "sum", "Σ |½ d·θ²|", curvature_model, _LECUN)
+QM = Measure("qm", None, ("gradient", "curvature"), "sum", "Σ |-g·θ + ½ d·θ²|", quadratic_model, _LAURENT)

@@ -19,6 +19,7 @@ from flowprune.masks import reduce as reduce_contributions
 from flowprune.measures.index import MEASURES
 from flowprune.measures.measure import Measure
 from flowprune.measures.normalise import normalised
+from flowprune.measures.step_penalty import penalised, require_step_penalty
 from flowprune.objectives import OBJECTIVES
 from flowprune.signals import Signals
 from flowprune.signals.signals import NAMED
@@ -59,6 +60,7 @@ def score(
     reduce: str | None = None,
     normalise: str = "none",
     members: Members = "producers",
+    step_penalty: float = 0.0,
     **options: Any,
 ) -> Scores:
     """Score every unit; larger = keep.
@@ -76,11 +78,14 @@ def score(
             its live units) or fan_in (the square root of the live weights that a score is made of).
         members: Of a channel, what is read: ``"producers"``, the weights that make it, as in the founding paper; or
             ``"group"``, with them the slices of the later weights that read it.
+        step_penalty: λ >= 0 adds (λ/2) Σ θ² over the weights that a score is made of, whatever the measure and its
+            reducer; for a measure that looks at nothing of a unit, over the weights that make it. It is part of what a
+            unit costs, so that ``normalise`` divides the sum. λ → ∞ ranks by magnitude. Scores are then of float64.
         options: Options of the measure, e.g. ``seed`` of random, ``initial`` of biased_loss.
 
     Raises:
         UnknownNameError: an unknown measure, reducer, normaliser or word for members, with the known ones.
-        ValueError: a missing signal, an option the measure does not have, or scores that are not finite.
+        ValueError: a missing signal, an option the measure does not have, a negative λ, or scores that are not finite.
 
     Example:
         >>> import torch
@@ -90,6 +95,7 @@ def score(
     """
     chosen = require_measure("score", measure)
     granularity = Weights() if granularity is None else require_granularity("score", granularity)
+    step_penalty = require_step_penalty("score(step_penalty=)", step_penalty)
     _check_options(chosen, options)
     for need in chosen.needs:
         signals.require(need)
@@ -108,6 +114,9 @@ def score(
         _refuse_missing(chosen, names, contributions)
     require_finite(f"score({chosen.name!r}): contributions", contributions)
     scores = _reduce(chosen, contributions, layout, reduce or chosen.reduce, members=members)
+    on = "weight" if chosen.on == "unit" else chosen.on
+    read = _made_of(layout) if chosen.on == "unit" and layout is not None else list(contributions)
+    scores = penalised(scores, signals.params, step_penalty, layout, read=read, on=on, members=members)
     scores = normalised(scores, normalise, signals.params, layout, signals.masks, members=members)
     made = {name: value for name, value in scores.items() if value is not contributions.get(name)}
     require_finite(f"score({chosen.name!r})", made)
@@ -195,6 +204,11 @@ def _units(signals: Signals, layout: Groups) -> Signals:
     """Signals of one zero per unit, for a measure that looks at nothing of a unit."""
     some = next(iter(signals.params.values()))
     return Signals(params={name: some.new_zeros(group.shape) for name, group in layout.items()})
+
+
+def _made_of(layout: Groups) -> list[str]:
+    """The weights that make the units: what goes with one of which a measure reads nothing."""
+    return list(dict.fromkeys(name for group in layout.values() for name in group.read("weight")))
 
 
 def _why_none(granularity: Granularity, signals: Signals) -> str:

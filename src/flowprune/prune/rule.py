@@ -11,7 +11,8 @@ from flowprune.core.units import MEMBERS, Members
 from flowprune.masks import Scope, check_scope
 from flowprune.measures import Measure
 from flowprune.measures.normalise import NORMALISERS
-from flowprune.signals import Mode
+from flowprune.measures.step_penalty import require_step_penalty
+from flowprune.signals import Curvature, Mode
 
 CHANNEL_FLOOR = 0.05
 """The paper's code keeps at least 5 % of every layer's channels."""
@@ -29,6 +30,8 @@ class RuleOptions(TypedDict, total=False):
     options: Mapping[str, Any]
     normalise: str
     members: Members
+    step_penalty: float
+    curvature: str | Curvature
     reference_compat: bool
     allow_revival: bool | None
     invert: bool
@@ -55,6 +58,9 @@ class Rule:
         normalise: What makes scores of different layers comparable: none, mean or fan_in.
         members: Of a channel, what is scored: ``"producers"``, the weights that make it, or ``"group"``, with them
             those that read it.
+        step_penalty: λ of (λ/2) Σ θ² in every score, see :func:`flowprune.measures.score`: the smaller steps are, the
+            better a local model of the loss predicts what they cost.
+        curvature: Which diagonal is gathered where the measure needs one; see :class:`~flowprune.signals.Curvature`.
         reference_compat: Choose channels as the founding paper's published code does, its mistakes included (see
             :mod:`flowprune.prune.published`); for comparison with numbers made by it. It has its own floor, so that
             another ``floor`` is refused.
@@ -78,6 +84,8 @@ class Rule:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     normalise: str = "none"
     members: Members = "producers"
+    step_penalty: float = 0.0
+    curvature: str | Curvature = "ggn"
     reference_compat: bool = False
     allow_revival: bool | None = None
     invert: bool = False
@@ -91,6 +99,14 @@ class Rule:
             raise unknown("Pruner(normalise=)", self.normalise, NORMALISERS)
         if self.members not in MEMBERS:
             raise unknown("Pruner(members=)", self.members, MEMBERS)
+        if isinstance(self.curvature, str):
+            Curvature(self.curvature)
+        elif not isinstance(self.curvature, Curvature):
+            raise invalid("Pruner(curvature=)", "a kind, or an fp.Curvature", self.curvature)
+        require_step_penalty("Pruner(step_penalty=)", self.step_penalty)
+        if "step_penalty" in self.options:
+            todo = "Pass step_penalty= beside options=."
+            raise invalid("Pruner(options=)", "without step_penalty, which is no measure's own", self.options, todo)
         if self.mode not in ("eval", "train"):
             raise unknown("Pruner(mode=)", self.mode, ("eval", "train"))
         if isinstance(self.protect, str) or isinstance(self.observe, str):

@@ -43,7 +43,7 @@ class Scorer:
         measure: Of importance.
         objective: What is differentiated; None where nothing is.
         granularity: What a unit is.
-        rule: mode, options, normalise, members, invert and seed of it are read.
+        rule: mode, options, normalise, members, step_penalty, curvature, invert and seed of it are read.
         way: In which units go.
     """
 
@@ -69,10 +69,9 @@ class Scorer:
         if needs:
             seed = None if self.rule.seed is None else derive(self.rule.seed, "round", turn)
             objective = Precise(self.objective, "float64") if double else self.objective
-            mode = self.rule.mode
-            return self.way.gathered(
-                lambda: gather(self.model, objective, batches, needs, mode=mode, seed=seed, copies=copies)
-            )
+            curvature = self.rule.curvature if "curvature" in needs else None
+            how: dict[str, Any] = {"curvature": curvature, "mode": self.rule.mode, "seed": seed, "copies": copies}
+            return self.way.gathered(lambda: gather(self.model, objective, batches, needs, **how))
         example = getattr(self.granularity, "example_inputs", None)
         if example is None:
             first = next(iter(batches), None)
@@ -100,7 +99,15 @@ class Scorer:
     def _score(self, signals: Signals, sparsity: float | None) -> Scores:
         rule, seen = self.rule, self.way.scored(signals)
         options = {**self._options(sparsity), **rule.options}
-        return score(self.measure, seen, self.granularity, normalise=rule.normalise, members=rule.members, **options)
+        return score(
+            self.measure,
+            seen,
+            self.granularity,
+            normalise=rule.normalise,
+            members=rule.members,
+            step_penalty=rule.step_penalty,
+            **options,
+        )
 
     def _options(self, sparsity: float | None) -> Mapping[str, Any]:
         """Options that the measure needs for a sparsity, and the seed where it draws and one is given."""
