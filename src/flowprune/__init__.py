@@ -77,7 +77,7 @@ if TYPE_CHECKING:
         round_widths,
         solve,
     )
-    from flowprune.signals import Signals, gather
+    from flowprune.signals import Curvature, Signals, gather
     from flowprune.structure import Channels, CostReport, Depth, Heads, cost_report, remove, trace
     from flowprune.train import recalibrate
 
@@ -137,6 +137,7 @@ _HOMES = {
     "redrawn": "prune",
     "round_widths": "prune",
     "solve": "prune",
+    "Curvature": "signals",
     "Signals": "signals",
     "gather": "signals",
     "Channels": "structure",
@@ -177,6 +178,7 @@ __all__ = [
     "Budget",
     "Channels",
     "CostReport",
+    "Curvature",
     "Cut",
     "Depth",
     "Heads",

@@ -34,9 +34,7 @@ def reference(model, batches):
 def way(model, batch):
     """The name of the engine that is chosen."""
     params = dict(model.named_parameters())
-    return choose(model, cross_entropy().per_example, params, Counted(0, batch, size_of(batch))).__qualname__.split(
-        "."
-    )[0]
+    return choose(model, cross_entropy().per_example, params, Counted(0, batch, size_of(batch))).name
 
 
 def sequences(sizes=(4, 3), length=5, width=4):

@@ -12,7 +12,8 @@ from torch import nn
 from flowprune.objectives import cross_entropy
 from flowprune.signals import NEEDS, gather
 from flowprune.signals.as_found import as_found
-from tests.signals.networks import Attention, assert_same, convolutional, images, sentences, snapshot
+from flowprune.signals.curvature import KINDS, Curvature
+from tests.signals.networks import Attention, assert_same, convolutional, images, points, sentences, snapshot
 
 
 class Breaks(nn.Module):
@@ -40,11 +41,22 @@ def used(model):
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize("need", [n for n in NEEDS if n != "fisher"])
+@pytest.mark.parametrize("need", [n for n in NEEDS if n not in ("fisher", "curvature")])
 def test_gather_leaves_the_model_as_found(need, mode):
     model = used(nn.Sequential(*convolutional(), nn.Dropout(0.3)))
     batches, before = images(), snapshot(model)
     gather(model, cross_entropy(), batches, needs=(need,), mode=mode)
+    assert_same(before, snapshot(model))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gather_of_a_curvature_leaves_the_model_as_found(kind):
+    model = used(nn.Sequential(*convolutional(), nn.Dropout(0.3)))
+    batches, before = images(), snapshot(model)
+    gather(model, cross_entropy(), batches, needs=("gradient", "curvature"), curvature=kind)
+    assert_same(before, snapshot(model))
+    with pytest.raises(ValueError, match="at least"):
+        gather(model, cross_entropy(), batches, needs="curvature", curvature=Curvature("ggn", memory=1))
     assert_same(before, snapshot(model))
 
 
@@ -170,3 +182,14 @@ def test_user_hooks_still_run():
     model[0].register_forward_hook(lambda module, args, output: calls.append(len(args[0])))
     gather(model, cross_entropy(), images(), needs=("gradient",))
     assert calls == [4, 4, 3]
+
+
+@pytest.mark.parametrize("need", NEEDS)
+def test_a_module_under_two_names_keeps_its_own_parameters(need):
+    """``torch.func.functional_call`` would leave its own tensors in it."""
+    torch.manual_seed(0)
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(layer, nn.Tanh(), layer, nn.Linear(4, 3)).double()
+    own = dict(model.named_parameters())
+    gather(model, cross_entropy(), points(), needs=(need,))
+    assert all(parameter is own[name] for name, parameter in model.named_parameters())

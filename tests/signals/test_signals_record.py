@@ -28,7 +28,7 @@ def test_what_is_missing_says_how_to_get_it(name):
 
 
 def test_what_cannot_be_gathered_is_to_be_passed():
-    with pytest.raises(ValueError, match=r"Pass Signals\(curvature="):
+    with pytest.raises(ValueError, match=r"needs=\(\"curvature\",\)\), or pass Signals\(curvature="):
         Signals(params=W).require("curvature")
     with pytest.raises(ValueError, match="one of gradient"):
         Signals(params=W).require("momentum")

@@ -136,6 +136,6 @@ class AfterTraining:
 
 
 def _called(model: nn.Module, params: Mapping[str, Tensor]) -> Forward:
-    from torch.func import functional_call
+    from flowprune.core.call_at import call_at
 
-    return lambda *args, **kwargs: functional_call(model, dict(params), args, kwargs)
+    return lambda *args, **kwargs: call_at(model, dict(params), args, kwargs)

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 from flowprune.core.errors import invalid
 from flowprune.objectives.batch import Forward, outputs, targets_of
 from flowprune.objectives.objective import Objective
+from flowprune.objectives.softmax import IGNORED, Softmax, aligned
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-IGNORED = -100
-"""The class number of positions that are not counted, as in PyTorch."""
 
 
 def cross_entropy(temperature: float = 1.0) -> Objective:
@@ -53,9 +51,7 @@ def cross_entropy(temperature: float = 1.0) -> Objective:
     def per_example(forward: Forward, batch: Any) -> Tensor:
         from torch.nn import functional
 
-        logits, targets = outputs(forward, batch), targets_of(batch)
-        if logits.ndim > 2 and targets.shape == logits.shape[:-1] and targets.shape[1:] != logits.shape[2:]:
-            logits = logits.movedim(-1, 1)
+        logits, targets, _ = aligned(outputs(forward, batch), targets_of(batch))
         scaled = logits if temperature == 1 else logits / temperature
         losses = functional.cross_entropy(scaled, targets, reduction="none")
         if targets.is_floating_point():
@@ -65,7 +61,7 @@ def cross_entropy(temperature: float = 1.0) -> Objective:
         # 0 / 0 = NaN where nothing was checked: never a loss of 0.
         return losses[:, None].flatten(1).sum(1) / counted
 
-    return Objective("cross_entropy", per_example, temperature)
+    return Objective("cross_entropy", per_example, temperature, Softmax(temperature))
 
 
 def _require_targets(counted: Tensor) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flowprune.core.errors import invalid
 from flowprune.objectives.batch import Forward, outputs, targets_of
 from flowprune.objectives.objective import Objective
+from flowprune.objectives.output_curvature import Square
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,7 @@ def mean_squared_error() -> Objective:
         >>> mean_squared_error()(lambda x: x, batch)  # (1 + 9) / 2
         tensor(5.)
     """
-    return Objective("mean_squared_error", _per_example)
+    return Objective("mean_squared_error", _per_example, output_curvature=Square())
 
 
 def _per_example(forward: Forward, batch: Any) -> Tensor:

@@ -6,6 +6,7 @@ Any callable ``(forward, batch) -> scalar`` is one. What an objective may say of
 - ``per_example``: the loss of each example, so that batches may be split.
 - ``precision``: a floating point type, such as ``"float64"``, in which ``gather`` runs a copy of the model.
 - ``one_batch``: that all batches give the same, so that one is read.
+- ``output_curvature``: the Hessian of an example's loss in the outputs, in closed form.
 - ``prepare_(model)``: makes a copy of a network, in place, the one that the objective sees, once for many rounds;
   returns the objective of that copy.
 """
@@ -21,6 +22,8 @@ from flowprune.objectives.batch import Forward
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from flowprune.objectives.output_curvature import OutputCurvature
+
 PerExample = Callable[[Forward, Any], "Tensor"]
 
 
@@ -35,6 +38,7 @@ class Objective:
         name: For messages and stored results.
         per_example: ``(forward, batch) -> Tensor[n]``.
         temperature: What the logits are divided by; 1 where there are none.
+        output_curvature: The Hessian of an example's loss in the outputs; None: it is derived where it is needed.
 
     Example:
         >>> import torch
@@ -46,6 +50,7 @@ class Objective:
     name: str
     per_example: PerExample = field(repr=False)
     temperature: float = 1.0
+    output_curvature: OutputCurvature | None = field(default=None, repr=False)
 
     def __call__(self, forward: Forward, batch: Any) -> Tensor:
         """The mean loss, a scalar tensor."""

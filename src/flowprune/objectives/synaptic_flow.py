@@ -66,7 +66,8 @@ class SynapticFlow:
     def __call__(self, forward: Any, batch: Any) -> Tensor:
         """R, a scalar tensor."""
         import torch
-        from torch.func import functional_call
+
+        from flowprune.core.call_at import call_at
 
         args, named = arguments(inputs_of(batch))
         inputs = args[0] if len(args) == 1 and not named else None
@@ -77,7 +78,7 @@ class SynapticFlow:
             rule = "one tensor of floating point numbers, such as images"
             raise invalid("synaptic_flow(): the input", rule, inputs.dtype, todo)
         ones = torch.ones_like(inputs[:1], dtype=next(forward.parameters()).dtype)
-        outputs = forward(ones) if self.prepared else functional_call(forward, self._positive(forward), (ones,))
+        outputs = forward(ones) if self.prepared else call_at(forward, self._positive(forward), (ones,))
         flow = outputs.sum()
         value, parts = float(flow.detach()), float(outputs.detach().abs().sum())
         if not ROUNDING * parts < value < float("inf"):

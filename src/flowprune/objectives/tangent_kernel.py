@@ -94,7 +94,8 @@ class TangentKernel:
 
     def _once(self, model: nn.Module, gates: Mapping[str, Tensor], x: Tensor) -> Tensor:
         import torch
-        from torch.func import functional_call
+
+        from flowprune.core.call_at import call_at
 
         drawn = {name: self._drawn(name, param) for name, param in model.named_parameters()}
         moved = {
@@ -103,8 +104,8 @@ class TangentKernel:
         }
         first, second = ({n: gates[n] * v if n in gates else v for n, v in each.items()} for each in (drawn, moved))
         statistics = _statistics(model, first, x)
-        outputs = functional_call(model, {**first, **statistics}, (x,))
-        apart = outputs - functional_call(model, {**second, **statistics}, (x,))
+        outputs = call_at(model, {**first, **statistics}, (x,))
+        apart = outputs - call_at(model, {**second, **statistics}, (x,))
         return apart.flatten(1).square().sum(1).mean()
 
     def _drawn(self, name: str, param: Tensor) -> Tensor:
@@ -148,7 +149,8 @@ def _statistics(model: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> di
     """The buffers of norms after one pass of these inputs in train mode, as if nothing had been seen before."""
     import torch
     from torch import nn
-    from torch.func import functional_call
+
+    from flowprune.core.call_at import call_at
 
     norms = {
         f"{path}." if path else "": module
@@ -161,7 +163,7 @@ def _statistics(model: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> di
     for prefix, norm in norms.items():
         fresh |= {f"{prefix}{name}": torch.zeros_like(buffer) for name, buffer in norm.named_buffers()}
     with torch.no_grad(), _training(norms.values()):
-        functional_call(model, {**{n: p.detach() for n, p in params.items()}, **fresh}, (x,))
+        call_at(model, {**{n: p.detach() for n, p in params.items()}, **fresh}, (x,))
     return fresh
 
 

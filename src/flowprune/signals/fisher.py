@@ -1,8 +1,9 @@
-"""The diagonal of the empirical Fisher matrix, from true per-example gradients."""
+"""Means of squared per-example gradients: the diagonal of the empirical Fisher matrix, and of the Gauss-Newton."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,23 +11,43 @@ from torch import Tensor, nn
 from flowprune.core.errors import invalid
 from flowprune.signals.batches import Counted, split
 from flowprune.signals.gradient import finite_losses
-from flowprune.signals.per_example import Contribution, Engine, PerExample, choose
+from flowprune.signals.per_example import Contribution, PerExample, Pulled, Way, choose
 
 
-def fisher_pass(
+class Squares(NamedTuple):
+    """What a pass over the batches gives.
+
+    Attributes:
+        mean: By parameter, E over examples of the sum of squares.
+        losses: Mean loss of each batch.
+        sizes: Examples in each batch.
+    """
+
+    mean: dict[str, Tensor]
+    losses: list[float]
+    sizes: list[int]
+
+
+def squares_pass(
     model: nn.Module,
     per_example: PerExample,
     batches: Iterable[Counted],
     params: Mapping[str, nn.Parameter],
     *,
-    micro_batch: int,
-) -> tuple[dict[str, Tensor], list[float], list[int]]:
-    r"""E[g_i^2] over all examples i, g_i being the gradient of example i's own loss at its true target.
+    most: int | Callable[[Way, Counted], int],
+    pulled: Pulled | None = None,
+) -> Squares:
+    r"""E[sum_v (J_i^T v)^2] over all examples i; by default v is the slope of the loss: E[g_i^2].
 
     It is never the square of a batch mean, which is smaller by about the batch size and not a multiple of it.
 
-    Returns:
-        The diagonal, the mean loss of each batch, and the batches' sizes.
+    Args:
+        model: In eval mode.
+        per_example: The loss of each example.
+        batches: Read once.
+        params: What is differentiated.
+        most: Examples at a time; a number, or asked once the way is known.
+        pulled: The vectors that are pulled back from the outputs to the parameters.
 
     Raises:
         ValueError: the objective does not give one loss per example.
@@ -36,7 +57,7 @@ def fisher_pass(
         name: torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
         for name, parameter in params.items()
     }
-    engine: Engine | None = None
+    way: Way | None = None
     losses: list[Tensor] = []
     sizes: list[int] = []
 
@@ -44,12 +65,15 @@ def fisher_pass(
         sums[name] += contribution.squares().view_as(sums[name])
 
     for counted in batches:
-        engine = engine or choose(model, per_example, params, counted)
-        each = torch.cat([_checked(engine(part.batch, add), part) for part in split(counted, micro_batch)])
+        if way is None:
+            way = choose(model, per_example, params, counted, pulled)
+            most = most if isinstance(most, int) else most(way, counted)
+        assert isinstance(most, int)
+        each = torch.cat([_checked(way.run(part.batch, add), part) for part in split(counted, most)])
         losses.append(each.mean())
         sizes.append(counted.size)
-    fisher = {name: (value / sum(sizes)).to(params[name].dtype) for name, value in sums.items()}
-    return fisher, finite_losses(losses), sizes
+    mean = {name: sums.pop(name).div_(sum(sizes)).to(parameter.dtype) for name, parameter in params.items()}
+    return Squares(mean, finite_losses(losses), sizes)
 
 
 def _checked(losses: Tensor, counted: Counted) -> Tensor:

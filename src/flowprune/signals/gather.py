@@ -14,18 +14,20 @@ from flowprune.core.fingerprint import fingerprint
 from flowprune.core.held import masks_on
 from flowprune.core.tensors import require_finite
 from flowprune.signals.as_found import as_found
+from flowprune.signals.curvature.asked import KINDS, Curvature
 from flowprune.signals.gradient import Loss
 from flowprune.signals.precision import in_precision
 from flowprune.signals.signals import NAMED, NEEDS, Mode, Signals
 from flowprune.signals.sweep import Request, sweep
 
 
-def gather(
+def gather(  # noqa: PLR0913, the public contract
     model: nn.Module,
     objective: Loss,
     batches: Iterable[Any],
     needs: Iterable[str] = ("gradient",),
     *,
+    curvature: str | Curvature | None = None,
     mode: Mode = "eval",
     micro_batch: int = 64,
     seed: int | None = None,
@@ -39,6 +41,8 @@ def gather(
     - ``"gradient"``: g, one sweep;
     - ``"hessian_gradient"``: H g, exact: g from a first sweep, H g from a second over the same batches, which
       are kept for it. g comes with it;
+    - ``"curvature"``: d, a diagonal that stands for the Hessian's: by default the exact one of the generalised
+      Gauss-Newton matrix; see :class:`~flowprune.signals.Curvature` for the others;
     - ``"fisher"``: E[g_i^2] from true per-example gradients;
     - ``"minibatch_fisher"``: E[g_B^2] over the batches as given. Not the Fisher diagonal: it falls with the
       batch size;
@@ -69,6 +73,8 @@ def gather(
             ``(inputs, targets)``, inputs that are a tuple or a list are the model's positional arguments, and a
             mapping names them.
         needs: Names of what is wanted, from :data:`flowprune.signals.NEEDS`; a single one may stand alone.
+        curvature: Which diagonal ``"curvature"`` is, with its memory: ``"ggn"`` (the default), ``"fisher_mc"``,
+            ``"empirical"``, ``"hutchinson"``, or a :class:`~flowprune.signals.Curvature`. Only in eval mode.
         mode: ``"eval"``, or ``"train"`` for batch statistics and dropout.
         micro_batch: Most examples at a time where memory would grow with them (H g, Fisher). Used in eval
             mode and with objectives that know the loss of each example; others see whole batches.
@@ -82,7 +88,8 @@ def gather(
 
     Raises:
         ValueError: no module, or one with lazy parameters; an unknown need or mode; no objective; no batch; nothing
-            to differentiate; a loss that is no finite scalar.
+            to differentiate; a loss that is no finite scalar; for a curvature a loss that is no mean over examples,
+            train mode, or memory for less than one example.
         PruningError: the model gave another loss when it was run again; it cannot be differentiated twice;
             per-example gradients of a model in which examples are coupled.
 
@@ -100,6 +107,7 @@ def gather(
     """
     require_model("gather", model)
     asked = _checked(needs, mode, micro_batch)
+    diagonal = _diagonal(curvature, asked, mode)
     if asked and not callable(objective):
         todo = "Pass for instance flowprune.objectives.cross_entropy()."
         raise invalid("gather(objective=)", "a callable (forward, batch) -> scalar mean loss", objective, todo)
@@ -121,11 +129,30 @@ def gather(
     if not asked:
         return signals
     with as_found(run, mode, seed=seed) as rewind:
-        request = Request(run, objective, trainable, asked, mode, micro_batch, masks=signals.masks, copies=copies)
+        request = Request(
+            run, objective, trainable, asked, mode, micro_batch, masks=signals.masks, copies=copies, curvature=diagonal
+        )
         fields = sweep(request, batches, rewind, dtype=None if run is model else next(iter(params.values())).dtype)
     for name in NAMED:
         require_finite(f"gather(): {name}", fields.get(name) or {})
     return replace(signals, **fields)
+
+
+def _diagonal(curvature: object, needs: frozenset[str], mode: str) -> Curvature:
+    """Which diagonal is asked for."""
+    if "curvature" not in needs:
+        if curvature is not None:
+            rule = "None where needs has no 'curvature'"
+            raise invalid("gather(curvature=)", rule, curvature, 'Ask for it: needs=("gradient", "curvature").')
+        return Curvature()
+    if mode != "eval":
+        todo = "Batch statistics couple examples, of which it is a mean. Leave mode='eval': the model is run in it."
+        raise invalid("gather(mode=)", "'eval' with a curvature", mode, todo)
+    if curvature is None or isinstance(curvature, str):
+        return Curvature("ggn" if curvature is None else curvature)
+    if not isinstance(curvature, Curvature):
+        raise invalid("gather(curvature=)", f"one of {', '.join(KINDS)}, or an fp.Curvature", curvature)
+    return curvature
 
 
 def _checked(needs: Iterable[str], mode: str, micro_batch: int) -> frozenset[str]:

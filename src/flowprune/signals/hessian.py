@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp
+from torch.func import grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from flowprune.core.call_at import call_at
 from flowprune.core.errors import PruningError
 from flowprune.core.unfused import unfused
 from flowprune.signals.as_found import random_state
@@ -45,7 +46,7 @@ def reverse_over_forward(model: nn.Module, objective: Loss, params: Mapping[str,
 
     def product(batch: Any) -> tuple[list[Tensor], Tensor]:
         def loss(at: dict[str, Tensor]) -> Tensor:
-            return loss_of(objective, lambda *args, **kwargs: functional_call(model, at, args, kwargs), batch)
+            return loss_of(objective, lambda *args, **kwargs: call_at(model, at, args, kwargs), batch)
 
         def slope(at: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             value, tangent, *_ = jvp(loss, (at,), (direction,))

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
 from flowprune.core.arguments import require_masks, require_model
+from flowprune.core.call_at import call_at
 from flowprune.core.errors import PruningError, first_line, invalid, unknown
 from flowprune.core.names import is_bias
 from flowprune.core.tensors import has_float64
@@ -140,7 +140,7 @@ def _one_of_ones(inputs: Any, device: torch.device, *, whole: bool) -> tuple[tup
 def _total(model: nn.Module, placed: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """R, the sum of all outputs, or of the logits of a record that has some."""
     try:
-        result = functional_call(model, placed, args, kwargs)
+        result = call_at(model, placed, args, kwargs)
     except PruningError:
         raise
     except Exception as error:

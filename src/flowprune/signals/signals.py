@@ -12,7 +12,7 @@ from flowprune.core.errors import invalid
 from flowprune.signals.moments import Moments
 
 Mode = Literal["eval", "train"]
-NEEDS = ("gradient", "hessian_gradient", "fisher", "minibatch_fisher", "absolute_gradient", "activations")
+NEEDS = ("gradient", "hessian_gradient", "curvature", "fisher", "minibatch_fisher", "absolute_gradient", "activations")
 """What :func:`flowprune.signals.gather` can be asked for; each is the name of a field of :class:`Signals`."""
 NAMED = ("gradient", "hessian_gradient", "curvature", "fisher", "minibatch_fisher", "absolute_gradient")
 
@@ -29,7 +29,8 @@ class Signals:
         params: theta, detached.
         gradient: g, of the mean loss over all gathered examples.
         hessian_gradient: H g, with H the Hessian of the same mean loss.
-        curvature: a diagonal of the Hessian or of a stand-in for it, given by hand or by a later floor.
+        curvature: d, a diagonal of the Hessian or of a stand-in for it.
+        curvature_kind: Which, of :class:`flowprune.signals.Curvature`; ``None`` where it was given by hand.
         fisher: E[g_i^2] over examples i, the diagonal of the empirical Fisher matrix (true labels).
         minibatch_fisher: E[g_B^2] over minibatches B with g_B a minibatch-mean gradient; another quantity,
             smaller by about the batch size, kept because published scores use it.
@@ -76,6 +77,7 @@ class Signals:
     model: nn.Module | None = field(default=None, repr=False)
     example_inputs: Any = field(default=None, repr=False)
     objective: str | None = None
+    curvature_kind: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", _detached("params", self.params))
@@ -97,14 +99,14 @@ class Signals:
         tensors = getattr(self, name)
         if tensors is None:
             given = [known for known in NAMED if getattr(self, known) is not None]
-            todo = f'Ask for it: gather(..., needs=("{name}",)).' if name in NEEDS else f"Pass Signals({name}=...)."
+            todo = f'Ask for it: gather(..., needs=("{name}",)), or pass Signals({name}=...).'
             raise invalid(f"Signals.{name}", "gathered before it is used", f"only {given or 'params'}", todo)
         return cast("dict[str, Tensor]", tensors)
 
     def __repr__(self) -> str:
         """Sizes and names of what is there; never the tensors."""
         count = sum(value.numel() for value in self.params.values())
-        fields = [name for name in (*NEEDS, "curvature") if getattr(self, name) is not None]
+        fields = [name for name in NEEDS if getattr(self, name) is not None]
         parts = [f"{len(self.params)} tensors", f"{count:,} parameters", f"has {', '.join(fields) or 'params only'}"]
         if self.samples is not None:
             parts.append(f"loss {self.loss:.6g} over {self.samples} examples, {self.mode} mode")

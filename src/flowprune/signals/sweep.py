@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -16,10 +16,13 @@ from flowprune.objectives.batch import inputs_of
 from flowprune.signals.activations import recorded
 from flowprune.signals.as_found import Restore
 from flowprune.signals.batches import Counted, mapped, part, read
-from flowprune.signals.fisher import fisher_pass
+from flowprune.signals.curvature import Curvature, gauss_newton_pass, hutchinson_pass
+from flowprune.signals.fisher import Squares, squares_pass
 from flowprune.signals.gradient import MOMENTS, FirstPass, Loss, finite_losses, first_pass, loss_of, over_examples
 from flowprune.signals.hessian import second_pass, twice_differentiable
 from flowprune.signals.mean import live
+from flowprune.signals.mean_of_examples import require_mean
+from flowprune.signals.per_example import PerExample
 from flowprune.signals.precision import cast
 from flowprune.signals.signals import Mode
 
@@ -42,6 +45,7 @@ class Request:
         mode: The mode.
         micro_batch: Most examples at a time where batches may be split.
         masks: True = kept, of the parameters of which masks hold entries at zero.
+        curvature: Which diagonal stands for the Hessian's.
         copies: Whether derivatives are the caller's own; if not, they may be what autograd handed out.
     """
 
@@ -53,6 +57,7 @@ class Request:
     micro_batch: int
     masks: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     copies: bool = True
+    curvature: Curvature = field(default_factory=Curvature)
 
     def live(self, derivatives: dict[str, Tensor]) -> dict[str, Tensor]:
         """The derivatives with zeros where masks hold an entry at zero, whatever is there: it is no variable.
@@ -86,19 +91,26 @@ def sweep(request: Request, batches: Iterable[Any], rewind: Restore, *, dtype: t
     leading = next(source)
     alike = getattr(request.objective, "one_batch", False)  # all batches give the same
     kept: Iterable[Counted] = [leading] if alike else chain([leading], source)
-    if "hessian_gradient" in needs or ("fisher" in needs and needs & FIRST_SWEEP):
+    passes = _passes(request)
+    if "hessian_gradient" in needs or len(passes) > 1:
         kept = list(kept)
     fields: Fields = {"example_inputs": examples(leading)}
     with ExitStack() as stack:
         if "hessian_gradient" in needs:
             stack.enter_context(twice_differentiable())
-        if needs & FIRST_SWEEP:
+        for run in passes:
             rewind()
-            fields |= _first(request, kept, rewind)
-        if "fisher" in needs:
-            rewind()
-            fields |= _fisher(request, kept)
+            fields |= run(request, kept, rewind)
     return fields
+
+
+def _passes(request: Request) -> list[Callable[[Request, Iterable[Counted], Restore], Fields]]:
+    """One for what comes with the gradient, and one for each kind of second moments."""
+    needs = request.needs
+    empirical = "curvature" in needs and request.curvature.kind == "empirical"
+    found = [_first] if needs & FIRST_SWEEP else []
+    found += [_fisher] if "fisher" in needs or empirical else []
+    return [*found, _curvature] if "curvature" in needs and not empirical else found
 
 
 def _first(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fields:
@@ -144,16 +156,65 @@ def _forward_only(request: Request, batches: Iterable[Counted]) -> Fields:
     return {"activations": moments(), "loss": over_examples(finite_losses(losses), sizes), "samples": sum(sizes)}
 
 
-def _fisher(request: Request, batches: Iterable[Counted]) -> Fields:
-    per_example = getattr(request.objective, "per_example", None)
+def _fisher(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fields:
+    """The diagonal of the empirical Fisher matrix, which is a curvature as well."""
+    per_example = require_per_example(request)
+    found = squares_pass(request.model, per_example, batches, request.params, most=request.micro_batch)
+    fields = _told(found)
+    fisher = request.live(found.mean)
+    if "fisher" in request.needs:
+        fields["fisher"] = fisher
+    if "curvature" in request.needs and request.curvature.kind == "empirical":
+        fields |= {"curvature": fisher, "curvature_kind": "empirical"}
+    return fields
+
+
+def _curvature(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fields:
+    """A diagonal that stands for the Hessian's."""
+    asked, leading, batches = request.curvature, *_peeked(batches)
+    require_mean(request.objective, request.model, leading)
+    if asked.kind == "hutchinson":
+        found = hutchinson_pass(
+            request.model,
+            request.objective,
+            batches,
+            request.params,
+            asked,
+            micro_batch=request.part,
+            masks=request.masks,
+        )
+    else:
+        require_per_example(request)
+        found = gauss_newton_pass(
+            request.model, request.objective, batches, request.params, asked, micro_batch=request.micro_batch
+        )
+    return {"curvature": request.live(found.mean), "curvature_kind": asked.kind, **_told(found)}
+
+
+def _told(found: Squares) -> Fields:
+    return {"loss": over_examples(found.losses, found.sizes), "samples": sum(found.sizes)}
+
+
+def _peeked(batches: Iterable[Counted]) -> tuple[Counted, Iterable[Counted]]:
+    """The first of them, and all of them."""
+    rest = iter(batches)
+    leading = next(rest)
+    return leading, chain([leading], rest)
+
+
+def require_per_example(request: Request) -> PerExample:
+    """The objective's loss of each example.
+
+    Raises:
+        ValueError: it has none.
+    """
+    per_example: PerExample | None = getattr(request.objective, "per_example", None)
     if per_example is None:
-        rule = "one that has per_example when needs has 'fisher'"
+        need = "fisher" if "fisher" in request.needs else f"curvature', curvature='{request.curvature.kind}"
+        rule = f"one that has per_example when needs has '{need}'"
         todo = "Use flowprune.objectives.Objective(name, per_example), with (forward, batch) -> Tensor[n]."
         raise invalid("gather(objective=)", rule, request.objective, todo)
-    fisher, losses, sizes = fisher_pass(
-        request.model, per_example, batches, request.params, micro_batch=request.micro_batch
-    )
-    return {"fisher": request.live(fisher), "loss": over_examples(losses, sizes), "samples": sum(sizes)}
+    return per_example
 
 
 def examples(counted: Counted) -> Any:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from flowprune.core.errors import PruningError
+from flowprune.core.errors import PruningError, invalid
+from flowprune.objectives.output_curvature import loss_at
 from flowprune.signals.as_found import as_found
 from flowprune.signals.batches import Counted, part
 from flowprune.signals.per_example.contribution import Contribution
-from flowprune.signals.per_example.hooked import Engine, PerExample, hooked
+from flowprune.signals.per_example.hooked import Engine, PerExample, Pulled, hooked
 from flowprune.signals.per_example.singly import looped, vectorised
 
 TOLERANCE = 1e-3
+
+
+class Way(NamedTuple):
+    """An engine, and which it is.
+
+    Attributes:
+        name: ``"hooked"``, ``"vectorised"`` or ``"looped"``.
+        run: The engine.
+    """
+
+    name: str
+    run: Engine
 
 
 def refuse_coupled(model: nn.Module) -> None:
@@ -32,25 +47,45 @@ def refuse_coupled(model: nn.Module) -> None:
             )
 
 
-def choose(model: nn.Module, per_example: PerExample, params: Mapping[str, nn.Parameter], batch: Counted) -> Engine:
+def choose(
+    model: nn.Module,
+    per_example: PerExample,
+    params: Mapping[str, nn.Parameter],
+    batch: Counted,
+    pulled: Pulled | None = None,
+) -> Way:
     """The fastest engine that agrees with plain autograd on two examples of the batch.
+
+    With ``pulled`` they are compared on the slope of the loss in the outputs, which must pull back to the gradient.
 
     Raises:
         PruningError: examples are coupled by a batch norm.
+        ValueError: with ``pulled``, the loss depends on the parameters in another way than through the outputs.
     """
     refuse_coupled(model)
     two = part(batch, 0, 2)
+    tried = None if pulled is None else partial(_slope, per_example)
     with as_found(model, "eval"):  # dropout would make the ways differ
         expected = squares(looped(model, per_example, params), params, two)
-        for way in (hooked, vectorised):
+        for name, way in {"hooked": hooked, "vectorised": vectorised}.items():
             # Any error: plain autograd has just run this model, so it comes from the way.
             try:
-                engine = way(model, per_example, params)
-                if agree(squares(engine, params, two), expected):
-                    return engine
+                if agree(squares(way(model, per_example, params, tried), params, two), expected):
+                    return Way(name, way(model, per_example, params, pulled))
             except Exception:
                 continue
-    return looped(model, per_example, params)
+        if tried is not None and not agree(squares(looped(model, per_example, params, tried), params, two), expected):
+            rule = "a function of the outputs alone, for the Gauss-Newton matrix to be defined"
+            got = "one whose gradient does not come back through the outputs"
+            raise invalid("objective.per_example", rule, got, "Ask for curvature='empirical' or 'hutchinson'.")
+    return Way("looped", looped(model, per_example, params, pulled))
+
+
+def _slope(per_example: PerExample, outputs: Tensor, batch: object) -> Iterator[Tensor]:
+    """The gradient of the losses in the outputs."""
+    with torch.enable_grad():
+        z = outputs.detach().requires_grad_()
+        yield torch.autograd.grad(loss_at(per_example, z, batch).sum(), z, materialize_grads=True)[0]
 
 
 def squares(engine: Engine, params: Mapping[str, nn.Parameter], batch: object) -> dict[str, Tensor]:

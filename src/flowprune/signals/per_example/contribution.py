@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 
 class Contribution(Protocol):
-    """Gradients g_i of the losses of n examples with respect to one parameter."""
+    """Gradients g_i of the losses of n examples with respect to one parameter.
+
+    Of an example there may be several: one for each vector that is pulled back from the outputs.
+    """
 
     def squares(self) -> Tensor:
         """sum_i g_i^2, elementwise, in the parameter's shape."""
+        ...
+
+    def joined(self, others: Sequence[Any]) -> Contribution:
+        """With what the same examples contribute for other vectors: contributions of the same kind."""
         ...
 
 
@@ -36,6 +43,10 @@ class Dense:
     def squares(self) -> Tensor:
         """sum_i g_i^2."""
         return torch.linalg.vecdot(self.gradients, self.gradients, dim=0)
+
+    def joined(self, others: Sequence[Dense]) -> Dense:
+        """One after the other."""
+        return Dense(torch.cat([self.gradients, *(other.gradients for other in others)]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,3 +71,8 @@ class Scattered:
         sums = self.b.new_zeros(len(pairs), self.b.shape[-1]).index_add_(0, where.flatten(), self.b.flatten(0, 1))
         table = self.b.new_zeros(self.height, self.b.shape[-1])
         return table.index_add_(0, pairs % self.height, sums.square())
+
+    def joined(self, others: Sequence[Scattered]) -> Scattered:
+        """As if they were of other examples."""
+        every = (self, *others)
+        return Scattered(torch.cat([one.rows for one in every]), torch.cat([one.b for one in every]), self.height)

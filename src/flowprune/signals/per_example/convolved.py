@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from flowprune.signals.per_example.outer import FEW_POSITIONS, Outer
+from flowprune.signals.per_example.outer import Outer, few
 
 GROUPED_BYTES = 1 << 22
 UNFOLDED_BYTES = 1 << 25
@@ -20,6 +21,8 @@ LARGE = 250_000
 class Convolved:
     """Gradients of a convolution's weight from its inputs ``a`` and the gradients of its outputs ``b``.
 
+    Where several vectors are pulled back from the outputs, ``b`` has them on an axis before the examples.
+
     Example:
         >>> conv = nn.Conv2d(1, 1, 1)
         >>> Convolved(conv, torch.ones(2, 1, 3, 3), torch.ones(2, 1, 3, 3)).squares().item()  # 2 * 9^2
@@ -30,26 +33,36 @@ class Convolved:
     a: Tensor
     b: Tensor
 
+    def joined(self, others: Sequence[Convolved]) -> Convolved:
+        """The inputs are the same."""
+        return Convolved(self.module, self.a, torch.stack([self.b, *(other.b for other in others)]))
+
     def squares(self) -> Tensor:
         """sum_i g_i^2, in the way that is fastest for these sizes."""
-        weight = self.module.weight
+        each, weight = self._each, self.module.weight
         plain = self.module.groups == 1 and self.a.ndim == 4
-        few = self.b[0, 0].numel() <= FEW_POSITIONS
-        if plain and (few or weight.numel() >= LARGE or self.a.device.type != "cpu"):
+        close = few(each[0, 0, 0].numel(), len(each))
+        if plain and (close or weight.numel() >= LARGE or self.a.device.type != "cpu"):
             return self._unfolded()
         return self._grouped()
+
+    @property
+    def _each(self) -> Tensor:
+        """``(vectors, n, p, *positions)``."""
+        return self.b if self.b.ndim > self.a.ndim else self.b[None]
 
     def _unfolded(self) -> Tensor:
         """Through the patches each output position sees, a chunk of examples at a time."""
         module = cast(nn.Conv2d, self.module)
         weight = module.weight
         unfold = nn.Unfold(module.kernel_size, module.dilation, cast("tuple[int, ...]", module.padding), module.stride)
-        patches = weight[0].numel() * self.b[0, 0].numel() * self.a.element_size()
+        each = self._each
+        patches = weight[0].numel() * each[0, 0, 0].numel() * self.a.element_size()
         most = max(1, UNFOLDED_BYTES // patches)
         total = self.a.new_zeros(len(weight), weight[0].numel())
         for start in range(0, len(self.a), most):
             some = slice(start, start + most)
-            total += Outer(unfold(self.a[some]), self.b[some].flatten(2)).squares()
+            total += Outer(unfold(self.a[some]), each[:, some].flatten(3)).squares()
         return total.view_as(weight)
 
     def _grouped(self) -> Tensor:
@@ -59,7 +72,8 @@ class Convolved:
         total = torch.zeros_like(weight, dtype=self.a.dtype).flatten()
         for start in range(0, len(self.a), most):
             some = slice(start, start + most)
-            total += self._gradients(self.a[some], self.b[some]).flatten(1).square_().sum(0)
+            for vector in self._each[:, some]:
+                total += self._gradients(self.a[some], vector).flatten(1).square_().sum(0)
         return total.view_as(weight)
 
     def _gradients(self, a: Tensor, b: Tensor) -> Tensor:

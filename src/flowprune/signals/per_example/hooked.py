@@ -6,20 +6,23 @@ reduced as soon as its output's gradient is there, and nothing of the size (exam
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, pairwise
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from flowprune.core.errors import PruningError
-from flowprune.signals.per_example.contribution import Consume
+from flowprune.core.call_at import call_at
+from flowprune.core.errors import PruningError, invalid
+from flowprune.signals.per_example.contribution import Consume, Contribution
 from flowprune.signals.per_example.layers import Rule, rule_for
 
 PerExample = Callable[[Callable[..., Any], Any], Tensor]
+Pulled = Callable[[Tensor, Any], Iterator[Tensor]]
+"""``(outputs, batch)`` to vectors like the outputs, each of which is pulled back to the parameters: Jᵀv."""
 Engine = Callable[[Any, Consume], Tensor]
 """``(batch, consume) -> losses (n,)``; ``consume`` is given every parameter's contribution that is not zero."""
 
@@ -64,8 +67,15 @@ def watched(model: nn.Module, params: Mapping[str, nn.Parameter]) -> dict[str, t
     return found
 
 
-def hooked(model: nn.Module, per_example: PerExample, params: Mapping[str, nn.Parameter]) -> Engine:
+def hooked(
+    model: nn.Module,
+    per_example: PerExample,
+    params: Mapping[str, nn.Parameter],
+    pulled: Pulled | None = None,
+) -> Engine:
     """An engine for models made of known layers, each called once in a forward.
+
+    By default what is pulled back is the gradient of each example's loss.
 
     Raises:
         UnwatchableError: here or from the engine, for other models.
@@ -73,22 +83,80 @@ def hooked(model: nn.Module, per_example: PerExample, params: Mapping[str, nn.Pa
     layers = watched(model, params)
     constant = {name: parameter.detach() for name, parameter in model.named_parameters()}
 
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return functional_call(model, constant, args, kwargs)
-
     def run(batch: Any, consume: Consume) -> Tensor:
         anchor = torch.zeros((), requires_grad=True)
         calls = Counter[str]()
-        wanted = _wanted(params, consume)
-        with _watching(layers, anchor, calls, wanted):
-            losses = per_example(forward, batch)
+        joined = _Joined(_wanted(params, consume))
+        called = Called(lambda *args, **kwargs: call_at(model, constant, args, kwargs))
+        with _watching(layers, anchor, calls, joined):
+            losses = per_example(called, batch)
             if any(count > 1 for count in calls.values()):
                 raise UnwatchableError("a module is called more than once")
-        if losses.requires_grad:
-            torch.autograd.grad(losses.sum(), anchor, allow_unused=True)
+        if pulled is None:
+            if losses.requires_grad:
+                joined.last = True
+                torch.autograd.grad(losses.sum(), anchor, allow_unused=True)
+            return losses.detach()
+        outputs = called.outputs
+        if outputs.requires_grad:
+            for vector, following in pairwise(chain(pulled(outputs.detach(), batch), (None,))):
+                joined.last = following is None
+                torch.autograd.grad(outputs, anchor, vector, retain_graph=not joined.last, allow_unused=True)
         return losses.detach()
 
     return run
+
+
+class Called:
+    """A forward that remembers what it returned.
+
+    Example:
+        >>> called = Called(lambda x: 2 * x)
+        >>> called(torch.ones(1)), called.outputs
+        (tensor([2.]), tensor([2.]))
+    """
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        self._forward = forward
+        self._returned: list[Any] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the forward returns."""
+        self._returned.append(self._forward(*args, **kwargs))
+        return self._returned[-1]
+
+    @property
+    def outputs(self) -> Tensor:
+        """The tensor that the loss is of.
+
+        Raises:
+            ValueError: there were more calls than one, or none, or it returned no tensor.
+        """
+        rule = "one that calls forward once, for an output tensor, for the Gauss-Newton matrix to be defined"
+        todo = "Ask for curvature='empirical' or 'hutchinson'."
+        if len(self._returned) != 1:
+            raise invalid("gather(objective=)", rule, f"one that calls it {len(self._returned)} times", todo)
+        outputs = getattr(self._returned[0], "logits", self._returned[0])
+        if not isinstance(outputs, Tensor) or not outputs.ndim:
+            raise invalid("gather(objective=)", rule, f"a model that returns {type(outputs).__name__}", todo)
+        return outputs
+
+
+class _Joined:
+    """Keeps what a layer contributes for each vector until the last, and passes it on as one."""
+
+    def __init__(self, consume: Consume) -> None:
+        self._consume = consume
+        self._kept: defaultdict[str, list[Contribution]] = defaultdict(list)
+        self.last = False
+
+    def __call__(self, name: str, contribution: Contribution) -> None:
+        """Take in one."""
+        if not self.last:
+            self._kept[name].append(contribution)
+            return
+        before = self._kept.pop(name, [])
+        self._consume(name, contribution.joined(before) if before else contribution)
 
 
 def _wanted(params: Mapping[str, nn.Parameter], consume: Consume) -> Consume:

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
+from flowprune.core.call_at import call_at
 from flowprune.core.errors import PruningError
 from flowprune.structure.capture import Deadline
 from flowprune.structure.depth.candidates import Candidate
@@ -104,7 +104,7 @@ def _not_an_addition(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[st
     given = _first(copy.deepcopy((args, kwargs)))  # the block may work in place
     zeros = {name: torch.zeros_like(param) for name, param in block.named_parameters() if param.dim()}
     try:
-        result = _first(functional_call(block, zeros, args, dict(kwargs)))
+        result = _first(call_at(block, zeros, args, dict(kwargs)))
     except Exception as error:
         return f"masked, it does not run ({type(error).__name__}: {error})"
     if given is None or result is None:
