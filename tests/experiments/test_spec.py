@@ -184,7 +184,9 @@ def test_read_toml(tmp_path):
 
 def test_presets_are_specs_and_unknown_ones_are_told():
     assert all(isinstance(spec, Spec) for spec in PRESETS.values())
-    with pytest.raises(UnknownNameError, match="demo, depth, init_small, lubana2021, lubana2021_small, smoke"):
+    with pytest.raises(
+        UnknownNameError, match=r"demo, depth, init_small, laurent2020-mlp, .*, lubana2021, lubana2021_small, smoke"
+    ):
         PRESETS["dem"]
 
 

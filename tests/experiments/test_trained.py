@@ -12,7 +12,9 @@ import flowprune.experiments.job as job_module
 from flowprune.experiments.job import run, run_shared
 from flowprune.experiments.parts import build
 from flowprune.experiments.prefix import identity
+from flowprune.experiments.presets import PRESETS
 from flowprune.experiments.spec import Spec, override, parse
+from flowprune.experiments.studies import STUDIES
 from flowprune.experiments.study import cell
 from flowprune.experiments.trained import SPLITS
 from flowprune.train import evaluate
@@ -275,3 +277,34 @@ def test_a_run_is_told_in_words_and_counted_in_epochs():
     assert isinstance(spec, Spec)
     assert (spec.epochs, spec.first_cut, spec.last_cut, spec.latest) == (8, 4, 4, 1)
     assert [epoch for epoch in range(9) if spec.may_cut(epoch)] == [4]
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "rates", "kept", "stages"),
+    [
+        ("laurent2020-mlp", 800, [0.01], (266_200, 3_069), (1, 14, 140)),
+        ("laurent2020-vgg11", 300, [0.01, 1e-3, 1e-4, 1e-5, 1e-6], (9_747_136, 428_874), (1, 14, 140)),
+        ("laurent2020-preact-resnet18", 200, [0.1, 0.01, 1e-3], (11_164_352, 491_231), (1, 14, 140)),
+        ("laurent2020-mlp-small", 20, [0.01], (266_200, 3_069), (1, 14, 140)),
+        ("laurent2020-vgg11-small", 30, [0.02, 0.002], None, (1, 14)),
+    ],
+)
+def test_the_presets_have_the_papers_protocol(name, epochs, rates, kept, stages):
+    spec, study = PRESETS[name], STUDIES[name]
+    train, cut = spec.train, spec.prune
+    assert spec.epochs == 2 * epochs
+    assert [train.learning_rate, *train.milestones.values()] == rates
+    assert (train.momentum, train.weight_decay, cut.at, cut.schedule) == (0.9, 5e-4, "trained", "exponential")
+    assert {each.prune.rounds for each in study.specs} == set(stages)
+    assert {each.seed for each in study.specs} == {1111, 1112, 1113, 1114, 1115}
+    assert {each.prune.measure for each in study.specs} == {"magnitude", "lm", "qm", "obd"}
+    penalties = len({each.prune.step_penalty for each in study.specs})
+    assert len(study.specs) == 5 * (1 + 3 * len(stages) * penalties)
+    if kept is not None:
+        options = {"in_features": 784} if spec.model.name == "mlp" else {}
+        model = fp.models.build(spec.model.name, **options, **spec.model.options)
+        total = sum(p.numel() for p in model.parameters() if p.ndim > 1)
+        assert (total, total - round(cut.sparsity * total)) == kept
+    if not name.endswith("small"):
+        assert (train.batch, cut.samples, penalties) == (100, 1000, 9)
+        assert len(study.specs) == 410
