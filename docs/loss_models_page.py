@@ -136,8 +136,9 @@ def scale(study: Study) -> str:
     epochs = spec.train.epochs.removesuffix("ep")
     cut = spec.prune
     samples = "" if cut is None else f", {cut.samples} scoring samples"
+    held = percent(float(str(options["valid"])), 0)
     return (
-        f"{spec.model.name}{narrow}; {options['train_samples']} images, {percent(float(str(options['valid'])), 0)} of them for validation,"
+        f"{spec.model.name}{narrow}; {options['train_samples']} images, {held} of them for validation,"
         f" {options['test_samples']} test images; twice {epochs} epochs{samples}."
     )
 
