@@ -1,7 +1,7 @@
 """Write the generated parts of the documentation from stored rows.
 
-python docs/generate.py    rewrite README.md, docs/reproduction.md, docs/structural.md, docs/initialization.md and
-                           docs/images/ from the rows that are kept
+python docs/generate.py    rewrite README.md, docs/reproduction.md, docs/structural.md, docs/initialization.md,
+                           docs/loss_models.md and docs/images/ from the rows that are kept
 
 Rows get to results/ by ``flowprune collect runs/demo --into results/demo``.
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
 import initialization_page
+import loss_models_page
 import structural_page
 
 if TYPE_CHECKING:
@@ -310,6 +311,21 @@ def initialization_images() -> None:
         write_figures(rows, "depth", IMAGES / "depth.png")
 
 
+def loss_models() -> str:
+    """docs/loss_models.md: what pruning costs of the loss, and accuracy after training again; empty without rows."""
+    return loss_models_page.page(evidence_of, errors_of)
+
+
+def loss_models_images() -> None:
+    """The figures of docs/loss_models.md, one for each study that is stored."""
+    from flowprune.report import write_figure
+
+    for name in loss_models_page.SMALL:
+        rows = rows_of(name)
+        if any(row.get("kind") == "pruned" for row in rows):
+            write_figure(rows, "preservation", ROOT / "docs" / loss_models_page.picture(name))
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The text with what stands between the markers of this name replaced."""
     pattern = rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)"
@@ -333,6 +349,9 @@ def main() -> None:
         (ROOT / "docs" / "reproduction.md").write_text(text)
     initialization_images()
     (ROOT / "docs" / "initialization.md").write_text(initialization())
+    loss_models_images()
+    if text := loss_models():
+        (ROOT / "docs" / "loss_models.md").write_text(text)
     if text := structural():
         (ROOT / "docs" / "structural.md").write_text(text)
     path = ROOT / "README.md"

@@ -44,6 +44,7 @@ def stored(root, spec, accuracy=0.5, **more):
         folder.rows.append({"kind": "cut", "round": 1, "epoch": 1, "units_before": 8, "units_after": 2})
         folder.rows.append({"kind": "layer", "round": 1, "layer": "conv", "units": 8, "kept": 2})
         folder.rows.append({"kind": "collapse", "epoch": 1, "unit": "channels", "warnings": []})
+        folder.rows.append({"kind": "pruned", "epoch": 1, "train_loss_before": 0.1, "train_loss_after": 1.0})
     else:
         units = {"layers": ["conv"], "sizes": [4], "first": [1.0, 2.0, 3.0, 4.0], "second": [1.0, 2.0, 4.0, 3.0]}
         folder.rows.append({"kind": "scatter", "epoch": 0, "temperature": 1.0, **units, "spearman": 0.8})

@@ -72,6 +72,7 @@ OTHERWISE = {
     "prune.ablations": ["shuffle"],
     "prune.score_on": "fresh_draw",
     "prune.rescale": "layer",
+    "prune.curvature": "empirical",
 }
 BEFORE_TRAINING = ("prune.at", "prune.recipe", "prune.iterations", "prune.ablations", "prune.score_on", "prune.rescale")
 
@@ -82,6 +83,7 @@ def test_every_field_is_part_of_the_run_id():
     fields = list(leaves(spec.model_dump(mode="json")))
     for path, value in fields:
         before = {"prune.at": "init", "prune.granularity": "weights"} if path in BEFORE_TRAINING else {}
+        before |= {"prune.measure": "obd"} if path == "prune.curvature" else {}
         changed = override(spec, {**before, path: OTHERWISE[path] if path in OTHERWISE else other(value)})
         assert changed != spec, path
         seen.add(changed.run_id)
@@ -110,8 +112,9 @@ def test_runs_of_masked_networks_alone_have_a_new_version(change, version):
     spec = override(parse(BASE), change)
     assert spec.version == version
     plain = spec.model_dump(mode="json")
-    if plain["prune"] is not None:
-        plain["prune"] = {name: v for name, v in plain["prune"].items() if f"prune.{name}" not in LATER}
+    for part in ("train", "prune"):
+        if plain[part] is not None:
+            plain[part] = {name: v for name, v in plain[part].items() if f"{part}.{name}" not in LATER}
     text = json.dumps({"version": version, **plain}, sort_keys=True)
     assert spec.run_id == hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -181,7 +184,9 @@ def test_read_toml(tmp_path):
 
 def test_presets_are_specs_and_unknown_ones_are_told():
     assert all(isinstance(spec, Spec) for spec in PRESETS.values())
-    with pytest.raises(UnknownNameError, match="demo, depth, init_small, lubana2021, lubana2021_small, smoke"):
+    with pytest.raises(
+        UnknownNameError, match=r"demo, depth, init_small, laurent2020-mlp, .*, lubana2021, lubana2021_small, smoke"
+    ):
         PRESETS["dem"]
 
 

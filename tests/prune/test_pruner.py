@@ -124,6 +124,22 @@ def test_weights_that_regrow_after_the_first_step_stop_the_second() -> None:
     train(model, optimizer, batches(1))
 
 
+def test_cuts_that_follow_each_other_are_watched_together() -> None:
+    model = convnet()
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    pruner = pruner_of(model, optimizer, granularity=fp.Weights(), rounds=4)
+    for _ in range(3):
+        pruner.step(batches())
+    train(model, optimizer, batches(1))
+    pruner.step(batches())
+    train(model, optimizer, batches(1))
+    with torch.no_grad():
+        model[3].weight.add_(1.0)
+    with pytest.raises(fp.PruningError, match="Masked weights must be zero"):
+        train(model, optimizer, batches(1))
+    train(model, optimizer, batches(1))
+
+
 def test_cumulative_masks_rebuild_the_same_small_model_from_the_dense_one() -> None:
     dense = residual()
     model = copy.deepcopy(dense)

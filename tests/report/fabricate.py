@@ -64,6 +64,7 @@ def _run(measure, rounds, seed, epochs, sparsity):
     if measure != "dense":
         layers = list(_layers(rng, measure, rounds, sparsity))
         own += [*_cuts(rng, measure, rounds, sparsity), *layers, *_agreement(seed)]
+        own += _pruned(Random(f"pruned-{measure}-{rounds}-{seed}"), rounds)
         own += [*_looks(), *_collapse(Random(f"idle-{measure}-{rounds}-{seed}"), layers[-len(LAYERS) :], rounds)]
     else:
         own += _watched(Random(f"watched-{seed}"), epochs)
@@ -234,6 +235,26 @@ def _collapse(rng, layers, epoch):
         counts = {"kept": row["kept"], "total": row["units"], "effective": row["kept"] - idle[row["layer"]]}
         units = {"inputs": 3, "dead_inputs": 0, "outputs": 16, "dead_outputs": idle[row["layer"]]}
         yield {"kind": "collapse_layer", "epoch": epoch, "layer": row["layer"], **counts, **units}
+
+
+def _pruned(rng, stages):
+    """Loss and accuracy right before and right after a cut, as of a network that was trained before it."""
+    change = {1: 2.0, 5: 1.2}.get(stages, 0.8) * rng.uniform(0.8, 1.2)
+    splits = {"train": 1.0, "valid": 0.9, "test": 0.95}
+    before = {f"{name}_loss_before": 0.1 + rng.uniform(0, 0.05) for name in splits}
+    yield {
+        "kind": "pruned",
+        "epoch": 20,
+        "selected_epoch": 18,
+        "stages": stages,
+        **before,
+        **{f"{name}_loss_after": before[f"{name}_loss_before"] + share * change for name, share in splits.items()},
+        **{f"{name}_accuracy_before": 0.97 for name in splits},
+        **{f"{name}_accuracy_after": 1 - 0.4 * change for name in splits},
+        "predicted_loss_change": rng.uniform(-0.2, 0.2),
+        "predicted_loss_change_second": 0.3 * change,
+        "measured_loss_change": change * rng.uniform(0.95, 1.05),
+    }
 
 
 def _agreement(seed):

@@ -117,8 +117,8 @@ def test_sentences_name_the_thinnest_layer_and_the_idle_weights():
     rows = diagnosed("random", ((10, 8), (90, 90)), ((14, 8), (90, 90))) + diagnosed("obd", ((50, 50), (200, 200)))
     said = words.say(collapse(rows))
     assert "Random (1 round) leaves a the least: 8 of 1.00 k weights on a path from input to output (0.80 %);" in said
-    assert "under obd (1 round), the most even, the thinnest layer is left with 5 %." in said
-    assert said.endswith("of those of obd (1 round), none.")
+    assert "under OBD (1 round), the most even, the thinnest layer is left with 5 %." in said
+    assert said.endswith("of those of OBD (1 round), none.")
 
 
 def test_where_no_kept_weight_of_a_layer_is_on_a_path():
@@ -151,10 +151,10 @@ def test_warnings_are_told_once_with_the_runs_they_concern():
     told = TABLES["collapse"].of(rows).warnings
     assert told == (
         "Random (1 round), seed 0: the last weight is all that is kept of a.weight.",
-        f"Obd (1 round); random (1 round), both seeds: 7.13 to 12 {PATH}",
+        f"OBD (1 round); random (1 round), both seeds: 7.13 to 12 {PATH}",
     )
     html = render(Evidence(tuple(rows)))
-    assert html.count('<p class="note">Obd') == 1
+    assert html.count('<p class="note">OBD') == 1
 
 
 def test_warnings_of_different_layers_are_one_and_say_so():

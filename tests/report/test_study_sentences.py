@@ -106,7 +106,7 @@ def test_correlations_are_told_at_the_moments_that_matter():
 def test_masks_without_a_fall_of_the_learning_rate_are_told_at_their_last_record():
     about = {"kind": "mask_distance", "measure": "dense", "run": "a", "of": "obd", "at_sparsity": 0.5}
     said = agreement_words.say(correlation([{**about, "to": "previous", "epoch": 3, "distance": 0.25}]))
-    assert said == "Masks at 50 % sparsity, distance to the one recorded before: obd 0.250 at the last record."
+    assert said == "Masks at 50 % sparsity, distance to the one recorded before: OBD 0.250 at the last record."
     final = agreement_words.say(correlation([{**about, "to": "final", "epoch": 3, "distance": 0.25}]))
     assert final == "Only distances to the final mask were recorded."
 

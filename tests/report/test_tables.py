@@ -40,7 +40,7 @@ def test_accuracies_by_model_rounds_and_measure_with_dense_beside_them():
         *results("gradient_norm_increase", 0.40, 0.42, setting=WARM),
     ]
     grid = TABLES["accuracy"].of(rows)
-    measures = ("magnitude", "loss preservation", "biased loss", "grad-norm increase, T=1", "obd")
+    measures = ("magnitude", "loss preservation", "biased loss", "grad-norm increase, T=1", "OBD")
     assert grid.columns == ("model", "data", "removed", "rounds", "dense", *measures)
     assert body("accuracy", rows) == [
         ["alexnet", "cifar10", "75 % of channels", "1", "–", "–", "–", "–", "–", "**31.00 ± 1.41**"],
@@ -145,7 +145,7 @@ def test_counted_and_physical_sizes_of_masked_and_of_removed_filters():
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_is_whole_and_depends_on_its_rows_alone(name):
     rows = fabricate.rows(seeds=(0, 1), epochs=1)
-    rows = [row for row in rows if row["kind"] in ("result", "cut", "collapse", "collapse_layer")]
+    rows = [row for row in rows if row["kind"] in ("result", "cut", "collapse", "collapse_layer", "pruned")]
     grid = TABLES[name].of(rows)
     assert {len(line) for line in grid.lines} == {len(grid.columns)}
     assert grid.note.endswith(".")

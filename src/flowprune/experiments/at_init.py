@@ -12,6 +12,7 @@ from flowprune.core.errors import PruningError
 from flowprune.core.recipes import RECIPES
 from flowprune.core.seeds import derive
 from flowprune.experiments.collapsing import collapse_rows
+from flowprune.experiments.locality import locality
 from flowprune.experiments.parts import Parts, model_for
 from flowprune.experiments.recording import index_fingerprint
 from flowprune.experiments.rows import Row
@@ -99,6 +100,7 @@ def _schedule(cut: PruneSpec) -> schedules.Schedule:
 def _options(spec: Spec, cut: PruneSpec, parts: Parts) -> dict[str, Any]:
     """Everything else that is asked for, as keywords of ``prune``."""
     found: dict[str, Any] = {"seed": derive(spec.seed, "masks"), "protect": cut.protect, "normalise": cut.normalise}
+    found |= locality(cut)
     if cut.recipe is not None:
         found["recipe"] = cut.recipe
     if cut.scope != "global":

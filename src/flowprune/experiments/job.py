@@ -13,6 +13,7 @@ from flowprune.core.seeds import derive
 from flowprune.core.step import Step
 from flowprune.experiments import recording, state
 from flowprune.experiments.at_init import prune_at_init
+from flowprune.experiments.best import Best
 from flowprune.experiments.checkpoints import Checkpoint
 from flowprune.experiments.collapsing import collapse_rows
 from flowprune.experiments.environment import describe
@@ -26,6 +27,7 @@ from flowprune.experiments.prefix import Prefix
 from flowprune.experiments.rows import Row
 from flowprune.experiments.spec import Spec
 from flowprune.experiments.tracking import agreement_rows
+from flowprune.experiments.trained import prune_trained
 from flowprune.prune import Pruner
 from flowprune.prune.collapse import collapse
 from flowprune.train import EpochRecord, Recorder, State, every, fit
@@ -101,6 +103,7 @@ class _Job:
         self.parts: Parts = build(spec)
         self.pruner: Pruner | None = build_pruner(spec, self.parts)
         self.observer = Observer(spec.record, self.parts)
+        self.best = Best()
         self.prefix: Prefix | None = None  # where the state before the first cut is to be left
         self.rounds = 0
         self.cut_at = 0  # the epoch of the last cut
@@ -114,13 +117,14 @@ class _Job:
             tell(text)
         torch.manual_seed(derive(self.spec.seed, "noise"))  # dropout draws from the global generator
         start = self._resume(tell)
+        once = Step.parse(self.spec.train.epochs).count  # the second time has the batches and rates of the first
         fit(
             self.parts.model,
             self.parts.optimizer,
-            self.parts.training.at,
+            lambda epoch: self.parts.training.at(epoch % once),
             objective=self.parts.trained,
-            epochs=self.spec.train.epochs,
-            rate=self.parts.rate,
+            epochs=Step(self.spec.epochs, "ep"),
+            rate=lambda iteration, per_epoch: self.parts.rate(iteration % (once * per_epoch), per_epoch),
             callbacks=(self._at_start, every("1ep", self._after_epoch)),
             start=Step(start, "ep"),
         )
@@ -144,6 +148,7 @@ class _Job:
         self.recorder.records = [EpochRecord(**fields) for fields in records]  # pyright: ignore
         state.unpack(found.tensors, self.parts, self.pruner, rounds=self.rounds, event=found.facts.get("event"))
         self.observer.restore(state.under(state.OBSERVED, found.tensors))
+        self.best.restore(state.under(state.BEST, found.tensors), self.parts.model)
         state.set_scale(self.parts, found.facts.get("scale"))
         if "pending" in found.facts:  # trained up to here, and nothing done yet after the epoch
             self._after_epoch(state.moment(cast("dict[str, object]", found.facts["pending"]), self.parts))
@@ -167,11 +172,13 @@ class _Job:
         if self.prefix is not None and now.epoch == self.spec.first_cut:
             self.prefix.take(self._checkpoint(now.epoch, pending=state.told(now)), self.folder.rows)
             self.leave()
+        if self.spec.retrains:
+            self._record(now)  # before the cut: it may be the network that is cut
         if self.rounds == 0:
             self._write(self.observer.dense(now.epoch))
         cut = self._cut(now.epoch)
-        self.recorder(now)
-        self._write([recording.epoch_row(self.recorder.records[-1])])
+        if not self.spec.retrains:
+            self._record(now)
         self._write(self.observer.flow(now.epoch, always=cut))
         self.observer.follow(now.epoch)
         if cut or now.epoch % self.spec.record.checkpoint == 0 or now.epoch == self.spec.epochs:
@@ -179,18 +186,30 @@ class _Job:
         accuracy = f"test accuracy {self.recorder.records[-1].test_accuracy:.3f}"
         self.listen(Event(self.spec.run_id, "progress", accuracy, now.epoch, self.spec.epochs))
 
+    def _record(self, now: State) -> None:
+        self.recorder(now)
+        self._write([recording.epoch_row(self.recorder.records[-1])])
+        if self.spec.retrains and self.rounds == 0:
+            self.best.look(self.parts.model, self.recorder.records)
+
     def _cut(self, epoch: int) -> bool:
         plan = self.spec.prune
         if plan is None or self.pruner is None or self.pruner.done or not self.spec.may_cut(epoch):
             return False
+        if self.spec.retrains:
+            self.best.put_back(self.parts.model)
         agreement = self.spec.record.agreement
         if epoch == self.spec.first_cut and agreement:
             self._write(agreement_rows(self.parts, agreement, epoch, sparsity=plan.sparsity))
-        turn, event = self.rounds + 1, plan.when
-        self._write(recording.cut_rows(self.parts, self.pruner, epoch, turn=turn, event=event))
+        if self.spec.retrains:
+            observed = self.spec.record.cuts != "none"
+            self._write(prune_trained(self.parts, self.pruner, epoch, self.recorder.records, observed=observed))
+        else:
+            turn, event = self.rounds + 1, plan.when
+            self._write(recording.cut_rows(self.parts, self.pruner, epoch, turn=turn, event=event))
         if self.pruner.waiting:
             return False
-        self.rounds, self.cut_at = self.rounds + 1, epoch
+        self.rounds, self.cut_at = plan.rounds if self.spec.retrains else self.rounds + 1, epoch
         if self.pruner.done and self.pruner.masks is not None:
             dense = build_model(self.spec, self.parts.dataset)
             example = None if self.pruner.masks.channelwise else self.parts.example_inputs
@@ -214,4 +233,5 @@ class _Job:
         anchor = self.pruner.anchor if self.pruner else None
         tensors = state.pack(self.parts.model, self.parts.optimizer, masks, anchor)
         observed = {f"{state.OBSERVED}{name}": value for name, value in self.observer.tensors().items()}
-        return Checkpoint(epoch, {**tensors, **observed}, facts)
+        best = {f"{state.BEST}{name}": value for name, value in self.best.tensors().items()}
+        return Checkpoint(epoch, {**tensors, **observed, **best}, facts)

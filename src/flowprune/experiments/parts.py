@@ -18,6 +18,7 @@ from flowprune.core.recipes import RECIPES
 from flowprune.core.seeds import derive
 from flowprune.core.step import Step
 from flowprune.data import Batches, ImageSet
+from flowprune.experiments.locality import locality
 from flowprune.experiments.spec import PruneSpec, Spec, TrainSpec
 from flowprune.measures import MEASURES, Granularity
 from flowprune.objectives import Objective
@@ -91,7 +92,7 @@ def build(spec: Spec) -> Parts:
     rates = {"lr": train.learning_rate, "momentum": train.momentum, "weight_decay": train.weight_decay}
     optimizer = SGD(model.parameters(), **rates, **fused)
     objective = objectives.cross_entropy(temperature=spec.objective.temperature)
-    training = data.training_batches(dataset, batch=train.batch, seed=spec.seed)
+    training = data.training_batches(dataset, batch=train.batch, seed=spec.seed, augment=train.augment)
     observed, tracked = (min(n, len(dataset.train)) for n in (spec.record.flow_samples, spec.record.track.samples))
     return Parts(
         model=model,
@@ -263,9 +264,10 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
         floor=None if cut.floor == "none" else cut.floor,
         protect=cut.protect,
         momentum=cut.momentum,
-        observe=OBSERVED[spec.record.cuts],
+        observe=OBSERVED["loss" if spec.retrains and spec.record.cuts != "none" else spec.record.cuts],
         seed=derive(spec.seed, "masks"),
         reference_compat=spec.reference_compat,
+        **locality(cut),
     )
     pruner.require_feasible(names=FIELDS)
     return pruner

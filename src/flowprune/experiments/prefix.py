@@ -53,6 +53,7 @@ def identity(spec: Spec) -> str | None:
         "units": _units(spec),
         "epochs": epochs,
         "version": SPEC_VERSION,
+        **({"kept": "best"} if spec.retrains else {}),
     }
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict
 
@@ -94,8 +94,8 @@ def cut_rows(parts: Parts, pruner: Pruner, epoch: int, *, turn: int, event: str 
     if cut is None or pruner.masks is None:
         return
     changes = {} if uncut is None else _changes(parts, cut, uncut, batches)
-    yield {**_cut_row(cut, epoch, batches), **changes, "checks": list(cut.checks)}
-    yield from _layer_rows(cut, pruner.masks)
+    yield {**cut_row(cut, epoch, batches), **changes, "checks": list(cut.checks)}
+    yield from layer_rows(cut.floor_hits, pruner.masks, turn=cut.round)
 
 
 def look_row(event: Event, epoch: int, *, name: str) -> Row:
@@ -111,7 +111,8 @@ def look_row(event: Event, epoch: int, *, name: str) -> Row:
     }
 
 
-def _cut_row(cut: Cut, epoch: int, batches: Batches) -> Row:
+def cut_row(cut: Cut, epoch: int, batches: Batches) -> Row:
+    """kind="cut": how much a cut took, on which samples, and how long it was at it."""
     return {
         "kind": "cut",
         "round": cut.round,
@@ -162,12 +163,12 @@ def _changes(parts: Parts, cut: Cut, uncut: nn.Module, batches: Batches) -> dict
     return changes
 
 
-def _layer_rows(cut: Cut, masks: Masks) -> Iterator[Row]:
-    hits: Sequence[str] = cut.floor_hits
+def layer_rows(hits: Collection[str], masks: Masks, *, turn: int) -> Iterator[Row]:
+    """kind="layer": what is left of each layer after a round, and whether that is its floor."""
     for layer, count in masks.per_layer().items():
         yield {
             "kind": "layer",
-            "round": cut.round,
+            "round": turn,
             "layer": layer,
             "units": count.total,
             "kept": count.kept,

@@ -51,7 +51,11 @@ class ObjectiveSpec(Part):
 
 
 class TrainSpec(Part):
-    """Stochastic gradient descent: ``milestones`` maps a step such as ``"80ep"`` to the learning rate from there on."""
+    """Stochastic gradient descent: ``milestones`` maps a step such as ``"80ep"`` to the learning rate from there on.
+
+    ``augment`` is whether training batches are augmented as is customary for the data set. A network that is pruned
+    trained is trained so twice.
+    """
 
     epochs: EpochsText = "20ep"
     batch: Annotated[int, Field(ge=1)] = 64
@@ -59,6 +63,7 @@ class TrainSpec(Part):
     milestones: Frozen[StepText, Annotated[float, Field(gt=0)]] = Frozen()
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    augment: bool = True
 
 
 class ExecutionSpec(Part):
@@ -81,8 +86,10 @@ class PruneSpec(Part):
     Attributes:
         measure: A name of ``MEASURES``; empty where there is a recipe.
         recipe: A name of ``RECIPES``, a published method; None where a measure is named.
-        at: ``"training"``: in rounds between epochs; ``"init"``: before the first step, in one go. Then ``start``,
-            ``every`` and ``when`` mean nothing, and units are weights.
+        at: ``"training"``: in rounds between epochs; ``"init"``: before the first step, in one go; then ``start``,
+            ``every`` and ``when`` mean nothing, and units are weights. ``"trained"``: the network as it was after the
+            epoch of ``train.epochs`` that validation chose, in rounds with nothing in between; what is left is trained
+            again for as many epochs, with a new optimizer and the learning rates from the start.
         iterations: At ``"init"``, how often scores are taken anew on the way; None: as often as the recipe does, or
             once.
         ablations: At ``"init"``, of ``"invert"``, ``"shuffle"`` and ``"reinitialize"``; see :func:`flowprune.prune`.
@@ -114,13 +121,17 @@ class PruneSpec(Part):
         short: Where a class has fewer: ``"refuse"``, or ``"take"`` what there is of it.
         augmented: Whether they are augmented as training batches are.
         resampled: Whether each round draws others.
+        step_penalty: λ of (λ/2) θ², which is added to every score and keeps the step of a cut small.
+        curvature: What stands for the diagonal of the Hessian where the measure needs one: ``"ggn"``, the generalized
+            Gauss-Newton matrix, exactly; ``"fisher_mc"``, the same by drawn labels; ``"empirical"`` Fisher; or
+            ``"hutchinson"``, of the Hessian itself.
         temperature: Of the objective while scoring; ``None`` for the objective's own, ``"published"`` for the one that
             the founding paper's code gives the measure (200 for GraSP, 1 for gradient-norm preservation, else its own).
     """
 
     measure: str = ""
     recipe: str | None = None
-    at: Literal["training", "init"] = "training"
+    at: Literal["training", "init", "trained"] = "training"
     iterations: Annotated[int, Field(ge=1)] | None = None
     ablations: tuple[Literal["invert", "shuffle", "reinitialize"], ...] = ()
     score_on: Literal["own_weights", "fresh_draw"] = "own_weights"
@@ -145,6 +156,8 @@ class PruneSpec(Part):
     short: Literal["refuse", "take"] = "refuse"
     augmented: bool = False
     resampled: bool = False
+    step_penalty: Annotated[float, Field(ge=0)] = 0.0
+    curvature: Literal["ggn", "fisher_mc", "empirical", "hutchinson"] = "ggn"
     temperature: Annotated[float, Field(gt=0)] | Literal["published"] | None = None
 
     @property
@@ -191,7 +204,8 @@ class RecordSpec(Part):
         flow_step: The measured flow goes forward and back for the time in which the loss falls by this fraction of it.
         flow_training: The optimizer's own steps over which the norm is followed after each such record, or ``"none"``.
         cuts: What is predicted of each cut and measured after it: the change of loss (E6), of the gradient norm besides
-            (E7, which costs a Hessian product over the scoring samples), or ``"none"``.
+            (E7, which costs a Hessian product over the scoring samples), or ``"none"``. Of networks that are pruned
+            trained, the change of loss in either case, and at first and second order as far as the signals go.
         agreement: Measures that are compared with each other before the first cut.
         track: Measures that are compared while the dense network trains.
         scatter: First against second order, unit by unit.

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, cast
 
@@ -17,7 +17,13 @@ from flowprune.core.granularities import build_granularity, require_granularity
 from flowprune.core.recipes import RECIPES
 from flowprune.core.step import Step
 from flowprune.data.names import DATASETS
-from flowprune.experiments.initial import require_in_training, require_initial
+from flowprune.experiments.moments import (
+    require_curved,
+    require_in_training,
+    require_initial,
+    require_of_channels,
+    require_trained,
+)
 from flowprune.experiments.refusals import lines
 from flowprune.experiments.settings import (
     DEVICE,
@@ -48,6 +54,9 @@ LATER: Final[Mapping[str, object]] = {
     "prune.ablations": [],
     "prune.score_on": "own_weights",
     "prune.rescale": "recipe",
+    "prune.step_penalty": 0.0,
+    "prune.curvature": "ggn",
+    "train.augment": True,
 }
 """Fields that came after the version, with what they are where nothing was asked for.
 
@@ -119,8 +128,13 @@ class Spec(Part):
 
     @property
     def epochs(self) -> int:
-        """How many epochs the run has, those with a cut included."""
-        return Step.parse(self.train.epochs).count
+        """How many epochs the run has, those with a cut included; twice ``train.epochs`` where it :attr:`retrains`."""
+        return Step.parse(self.train.epochs).count * (2 if self.retrains else 1)
+
+    @property
+    def retrains(self) -> bool:
+        """Whether the network is pruned once it is trained, and trained again from what is left."""
+        return self.prune is not None and self.prune.at == "trained"
 
     @property
     def first_cut(self) -> int | None:
@@ -130,12 +144,14 @@ class Spec(Part):
         """
         if self.prune is None or self.prune.at == "init":
             return None
+        if self.retrains:
+            return Step.parse(self.train.epochs).count
         return Step.parse(self.prune.start).count + Step.parse(self.prune.every).count
 
     @property
     def latest(self) -> int:
         """After how many looks the first cut is made at the latest: 1 without an event to wait for."""
-        if self.prune is None or self.prune.at == "init" or self.prune.when is None:
+        if self.prune is None or self.prune.at != "training" or self.prune.when is None:
             return 1
         if self.prune.latest != "auto":
             return self.prune.latest
@@ -145,8 +161,8 @@ class Spec(Part):
     @property
     def last_cut(self) -> int:
         """The epoch after which the last cut is made at the latest; 0 where nothing is cut in training."""
-        if self.prune is None or self.prune.at == "init":
-            return 0
+        if self.prune is None or self.prune.at != "training":
+            return self.first_cut or 0
         start, every = Step.parse(self.prune.start).count, Step.parse(self.prune.every).count
         return start + (self.latest + self.prune.rounds - 1) * every
 
@@ -154,6 +170,8 @@ class Spec(Part):
         """Whether a cut may be made after this epoch: it is one of those between the first and the last."""
         if self.prune is None or self.first_cut is None:
             return False
+        if self.retrains:
+            return epoch == self.first_cut
         return epoch >= self.first_cut and (epoch - self.first_cut) % Step.parse(self.prune.every).count == 0
 
     @property
@@ -267,10 +285,8 @@ def _require_sound(where: str, spec: Spec) -> None:
         raise invalid(f"{where}(record.scatter.epochs)", f"at most the {spec.epochs} epochs of training", got)
     if spec.prune is None:
         return
-    if spec.prune.at == "init":
-        require_initial(where, spec, spec.prune)
-    else:
-        _require_sound_in_training(where, spec, spec.prune)
+    _REQUIRED[spec.prune.at](where, spec, spec.prune)
+    require_curved(where, spec.prune)
     _, sizes = require_granularity(f"{where}(prune.granularity)", spec.prune.granularity)
     if sizes:
         _require_pattern(where, spec, spec.prune)
@@ -287,9 +303,15 @@ def _require_sound_in_training(where: str, spec: Spec, cut: PruneSpec) -> None:
         todo = "Train longer, or cut in fewer rounds."
         rule = f"more than the {max(last, cut.rounds)} epochs that the cuts take"
         raise invalid(f"{where}(train.epochs)", rule, spec.train.epochs, todo)
-    if cut.granularity != "channels" and (cut.residual != "coupled" or spec.reference_compat):
-        got = f"prune.residual={cut.residual}, reference_compat={spec.reference_compat}"
-        raise invalid(f"{where}(prune.granularity)", "'channels' with settings of channels", got)
+    require_of_channels(where, spec, cut)
+
+
+_REQUIRED: Final[Mapping[str, Callable[[str, Spec, PruneSpec], None]]] = {
+    "training": _require_sound_in_training,
+    "init": require_initial,
+    "trained": require_trained,
+}
+"""What must hold, by when the network is pruned."""
 
 
 def _method_of(where: str, cut: PruneSpec) -> tuple[str, str, Mapping[str, object]]:

@@ -20,7 +20,7 @@ from flowprune.train import State
 from flowprune.train.loss_scale import LossScale
 from flowprune.train.tally import Tally
 
-MODEL, OPTIMIZER, MASK, OBSERVED = "model/", "optimizer/", "mask/", "observed/"
+MODEL, OPTIMIZER, MASK, OBSERVED, BEST = "model/", "optimizer/", "mask/", "observed/", "best/"
 ANCHOR, RANDOM = "anchor/", "random"
 
 

@@ -76,11 +76,13 @@ def cell(spec: Spec) -> str:
     if cut is None:
         return f"{where}, dense"
     rounds = f"{cut.rounds} round{'s' if cut.rounds > 1 else ''}"
-    when = "before training" if cut.at == "init" else rounds
+    when = {"init": "before training", "trained": f"trained, {rounds}"}.get(cut.at, rounds)
     words = [where, cut.method, when, f"{100 * cut.sparsity:g} % of {units_in_words(cut.granularity)}"]
     words += [*cut.ablations, *(["scored on a fresh draw"] if cut.score_on == "fresh_draw" else [])]
     if isinstance(cut.temperature, float):
         words.append(f"scored at T = {cut.temperature:g}")
+    words += [f"λ = {cut.step_penalty:g}"] if cut.step_penalty else []
+    words += [f"curvature {cut.curvature}"] if cut.curvature != "ggn" else []
     return ", ".join(words)
 
 

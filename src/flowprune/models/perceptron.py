@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flowprune.core.errors import invalid, unknown
 from flowprune.models.initial import initial_weights
 from flowprune.models.initializers import edge_of_chaos_, normal_
+from flowprune.models.kaiming import DRAWN, drawn
 from flowprune.models.widths import scale_by
 
 ACTIVATIONS: Final[dict[str, Callable[[], nn.Module]]] = {
@@ -23,7 +24,7 @@ ACTIVATIONS: Final[dict[str, Callable[[], nn.Module]]] = {
 }
 
 
-INITIAL: Final = ("pytorch", "edge_of_chaos")
+INITIAL: Final = (*DRAWN, "edge_of_chaos")
 """How weights are drawn, by name; a number stands for a standard deviation."""
 
 
@@ -56,20 +57,20 @@ def mlp(  # noqa: PLR0913, each argument is an option of a spec
     bias: bool = True,
     width: float = 1.0,
     repeat: int = 1,
-    initial: float | Literal["pytorch", "edge_of_chaos"] = "pytorch",
+    initial: float | Literal["pytorch", "kaiming", "edge_of_chaos"] = "pytorch",
     sigma_b: float = 0.0,
     seed: int = 0,
 ) -> MLP:
     """A multi-layer perceptron with hidden layers of the given widths.
 
     ``width`` multiplies all of ``widths``, and there are ``repeat`` times as many of them, one round after the other.
-    ``initial`` is how weights are drawn: as PyTorch draws them; from N(0, σ² / fan-in), where it is a number σ; or so,
-    at the edge of chaos of the activation (:func:`flowprune.models.edge_of_chaos`). The latter two draw biases from
-    N(0, sigma_b²).
+    ``initial`` is how weights are drawn: as PyTorch draws them; ``"kaiming"``, from N(0, 2 / fan-in) whatever the
+    activation, with biases of zero; from N(0, σ² / fan-in), where it is a number σ; or so, at the edge of chaos of the
+    activation (:func:`flowprune.models.edge_of_chaos`). The latter two draw biases from N(0, sigma_b²).
 
     Raises:
         UnknownNameError: an unknown activation.
-        ValueError: ``sigma_b`` beside PyTorch's own weights or without biases, or a number out of range.
+        ValueError: ``sigma_b`` beside PyTorch's or Kaiming's weights or without biases, or a number out of range.
 
     Example:
         >>> model = mlp(4, (3,), num_classes=2)
@@ -87,13 +88,16 @@ def mlp(  # noqa: PLR0913, each argument is an option of a spec
         raise invalid("mlp(repeat=)", "a whole number >= 1", repeat)
     if isinstance(initial, str) and initial not in INITIAL:
         raise unknown("mlp(initial=)", initial, INITIAL)
-    if initial == "pytorch" and sigma_b:
+    if initial in DRAWN and sigma_b:
         todo = "Pass initial='edge_of_chaos', or a number."
-        raise invalid("mlp(sigma_b=)", "0 where PyTorch draws the biases", sigma_b, todo)
+        how = "where PyTorch draws the biases" if initial == "pytorch" else "with initial='kaiming'"
+        raise invalid("mlp(sigma_b=)", f"0 {how}", sigma_b, todo)
     with initial_weights(seed):
         model = MLP((in_features, *hidden * repeat, num_classes), ACTIVATIONS[activation], bias)
         if initial == "edge_of_chaos":
             edge_of_chaos_(model, activation, sigma_b)
-        elif not isinstance(initial, str):
+        elif isinstance(initial, str):
+            drawn("mlp", model, initial)
+        else:
             normal_(model, initial, sigma_b)
         return model

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from flowprune.models.initial import initial_weights
+from flowprune.models.kaiming import drawn
 from flowprune.models.residual import Stage, residual_stages, scaled, stabilize_, widened
 from flowprune.models.stems import stem_stride
 
@@ -92,12 +94,13 @@ def preact_resnet18(
     width: float = 1.0,
     stem: str = "cifar",
     stable: bool = False,
+    initial: Literal["pytorch", "kaiming"] = "pytorch",
     seed: int = 0,
 ) -> PreActivationResNet:
     """The pre-activation ResNet-18 of the loss-modelling paper: four stages of two blocks, 64 to 512 wide.
 
-    ``width`` multiplies all hidden widths. The weights are drawn as PyTorch draws them; the paper draws them as
-    Kaiming et al. do. See :class:`PreActivationResNet`.
+    ``width`` multiplies all hidden widths. The weights are drawn as PyTorch draws them, or with ``initial="kaiming"``
+    as the paper does, as Kaiming et al. do. See :class:`PreActivationResNet`.
 
     Source: Laurent et al. 2020, arXiv 2006.12279; the block, He et al. 2016, arXiv 1603.05027.
 
@@ -107,4 +110,5 @@ def preact_resnet18(
     """
     stages = widened(((64, 2), (128, 2), (256, 2), (512, 2)), width)
     with initial_weights(seed):
-        return PreActivationResNet(stages, num_classes, in_channels, stem=stem, stable=stable)
+        model = PreActivationResNet(stages, num_classes, in_channels, stem=stem, stable=stable)
+        return drawn("preact_resnet18", model, initial)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from flowprune.core.errors import unknown
 from flowprune.models.initial import initial_weights
+from flowprune.models.kaiming import drawn
 from flowprune.models.stems import stem_stride
 from flowprune.models.widths import scale_by
 
@@ -109,12 +110,13 @@ def vgg11_plain(
     width: float = 1.0,
     stem: str = "cifar",
     stages: Stages = VGG11_STAGES,
+    initial: Literal["pytorch", "kaiming"] = "pytorch",
     seed: int = 0,
 ) -> VGG:
     """The VGG-11 of the loss-modelling paper: no batch norm, biases, and three linear layers.
 
-    The weights are drawn as PyTorch draws them; the paper draws them as Kaiming et al. do and sets biases to zero.
-    ``width`` multiplies all hidden widths, also those of the linear layers. See :class:`VGG`.
+    The weights are drawn as PyTorch draws them, or with ``initial="kaiming"`` as the paper does: as Kaiming et al. do,
+    with biases of zero. ``width`` multiplies all hidden widths, also those of the linear layers. See :class:`VGG`.
 
     Source: Laurent et al. 2020, arXiv 2006.12279.
 
@@ -124,7 +126,7 @@ def vgg11_plain(
     """
     scaled = scale_by(width)
     with initial_weights(seed):
-        return VGG(
+        model = VGG(
             _scaled(stages, width),
             num_classes,
             in_channels,
@@ -132,6 +134,7 @@ def vgg11_plain(
             hidden=[scaled(channels) for channels in hidden],
             stem=stem,
         )
+        return drawn("vgg11_plain", model, initial)
 
 
 def vgg13(

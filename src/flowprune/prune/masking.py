@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import torch
@@ -37,6 +36,7 @@ class Masking:
         self._already = masks_of(model)  # a model that is masked already stays so
         self._revives, self._values = revives, dict[str, Tensor]()  # of what is cut, by name
         self.masks: Masks | None = None
+        self._steps: int | None = None  # since the last cut, while they are counted
 
     def resume(self, masks: Masks) -> None:
         """Go on where these masks were reached."""
@@ -99,7 +99,7 @@ class Masking:
             check_zeros(self._model)
             passed.append("zeros")
         if optimizer is not None:
-            _check_after_a_step(self._model, optimizer)
+            self._check_after_a_step(optimizer)
         return tuple(passed)
 
     def counts(self, masks: Masks) -> tuple[int, int, int]:
@@ -143,6 +143,22 @@ class Masking:
         hold_(self._model, masks, besides=self._already)
         self.masks = masks
 
+    def _check_after_a_step(self, optimizer: Optimizer) -> None:
+        """Look once whether the zeros outlived a step: when the second step begins, whatever ran in between."""
+        counted, self._steps = self._steps is not None, 0
+        if counted:  # cuts that follow each other are looked at together
+            return
+
+        def look(*_: Any) -> None:
+            if self._steps == 0:
+                self._steps = 1
+                return
+            self._steps = None
+            handle.remove()
+            check_zeros(self._model)
+
+        handle = optimizer.register_step_pre_hook(look)
+
     @torch.no_grad()
     def _put_back(self, params: Mapping[str, nn.Parameter], masks: Masks) -> None:
         """Everything at its value before any cut, and remembered: what stays cut is zeroed after this."""
@@ -151,15 +167,3 @@ class Masking:
         for name, value in whole.items():
             params[name].copy_(value)
         self._values = {name: params[name].detach().clone() for name in masks}
-
-
-def _check_after_a_step(model: nn.Module, optimizer: Optimizer) -> None:
-    """Look once whether the zeros outlived a step: when the second step begins, whatever ran in between."""
-    steps = count()
-
-    def look(*_: Any) -> None:
-        if next(steps):
-            handle.remove()
-            check_zeros(model)
-
-    handle = optimizer.register_step_pre_hook(look)

@@ -30,6 +30,9 @@ SHORT = {
     "sbp_sr": "SBP-SR",
     "sbp_rescaled": "SBP, rescaled",
     "erk": "ERK",
+    "lm": "LM",
+    "obd": "OBD",
+    "qm": "QM",
     "uniform_plus": "uniform+",
 }
 FIELDS = {
@@ -43,12 +46,13 @@ FIELDS = {
     ("prune.rescale", "none"): "",
     ("prune.rescale", "layer"): "rescaled",
     ("prune.rescale", "unit"): "rescaled by unit",
+    ("prune.step_penalty", "0.0"): "",
     ("model.options.stable", "default"): "",
     ("model.options.stable", "true"): "stable",
     ("model.options.initial", "edge_of_chaos"): "edge of chaos",
 }
 """What fields with their values are called; empty where a value is what a run has unless told otherwise."""
-LETTERS = {"model.options.initial": "σ_w", "model.options.sigma_b": "σ_b"}
+LETTERS = {"model.options.initial": "σ_w", "model.options.sigma_b": "σ_b", "prune.step_penalty": "λ"}
 
 
 def ordered(measures: Iterable[str]) -> tuple[str, ...]:

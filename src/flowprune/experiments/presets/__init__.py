@@ -9,7 +9,19 @@ from flowprune.core.index import Index
 if TYPE_CHECKING:
     from flowprune.experiments.spec import Spec
 
-NAMES = ("demo", "depth", "init_small", "lubana2021", "lubana2021_small", "smoke")
+NAMES = (
+    "demo",
+    "depth",
+    "init_small",
+    "laurent2020-mlp",
+    "laurent2020-mlp-small",
+    "laurent2020-preact-resnet18",
+    "laurent2020-vgg11",
+    "laurent2020-vgg11-small",
+    "lubana2021",
+    "lubana2021_small",
+    "smoke",
+)
 
 PRESETS: Index[Spec] = Index("PRESETS", {name: f"{__name__}:{name}" for name in NAMES})
 """Specs by name."""

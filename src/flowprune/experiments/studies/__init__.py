@@ -9,7 +9,18 @@ from flowprune.core.index import Index
 if TYPE_CHECKING:
     from flowprune.experiments.study import Study
 
-NAMES = ("demo", "depth", "init_small", "lubana2021", "lubana2021_small")
+NAMES = (
+    "demo",
+    "depth",
+    "init_small",
+    "laurent2020-mlp",
+    "laurent2020-mlp-small",
+    "laurent2020-preact-resnet18",
+    "laurent2020-vgg11",
+    "laurent2020-vgg11-small",
+    "lubana2021",
+    "lubana2021_small",
+)
 
 STUDIES: Index[Study] = Index("STUDIES", {name: f"{__name__}:{name}" for name in NAMES})
 """Studies by name."""

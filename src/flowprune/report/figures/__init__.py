@@ -27,5 +27,6 @@ FIGURES: Index[Picture[Any]] = Index(
         "training_flow": "flowprune.report.figures.training_flow:PICTURE",
         "cuts": "flowprune.report.figures.cuts:PICTURE",
         "when": "flowprune.report.figures.when:PICTURE",
+        "preservation": "flowprune.report.figures.preservation:PICTURE",
     },
 )

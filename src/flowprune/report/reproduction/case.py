@@ -91,6 +91,28 @@ def _moved(found: Interval, by: float) -> Interval:
     return Interval(moved[0], moved[1], moved[2], n)
 
 
+def alike(where: str, values: BySeed, margin: float, note: str = "") -> Case | None:
+    """Margin − |d|, of the mean difference d by seed; None where there is none.
+
+    It holds where the whole interval of d is nearer to zero than the margin, and not where it is wholly further away.
+
+    Example:
+        >>> found = alike("mlp", {"0": 0.1, "1": 0.2, "2": 0.15}, 1.0)
+        >>> round(found.interval.mean, 2), found.verdict
+        (0.85, 'holds')
+        >>> alike("mlp", {"0": 2.0, "1": -2.0}, 1.0).verdict, alike("mlp", {"0": 2.0, "1": 2.1}, 1.0).verdict
+        ('undecided', 'does not hold')
+    """
+    if not values:
+        return None
+    mean, low, high, n = student_interval(values.values())
+    least = abs(mean or 0.0)
+    if low is None or high is None:
+        return Case(where, Interval(margin - least, None, None, n), note)
+    nearest = 0.0 if low < 0 < high else min(abs(low), abs(high))
+    return Case(where, Interval(margin - least, margin - max(abs(low), abs(high)), margin - nearest, n), note)
+
+
 def difference(a: BySeed, b: BySeed) -> dict[str, float]:
     """A - b for every seed that both have.
 

@@ -18,5 +18,6 @@ TABLES: Index[Table] = Index(
         "gradient_norm": "flowprune.report.tables.gradient_norm:TABLE",
         "sizes": "flowprune.report.tables.sizes:TABLE",
         "collapse": "flowprune.report.tables.collapse:TABLE",
+        "preservation": "flowprune.report.tables.preservation:TABLE",
     },
 )

@@ -1,4 +1,4 @@
-"""What a spec may ask for of a network that is pruned before its first step, and what only of one that trains."""
+"""What a spec may ask for, by the moment its network is pruned at: before its first step, in training, once trained."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Final
 from flowprune.core.errors import invalid
 from flowprune.core.recipes import RECIPES
 from flowprune.measures.index import MEASURES
+from flowprune.schedules import build
 
 if TYPE_CHECKING:
     from flowprune.experiments.settings import PruneSpec
     from flowprune.experiments.spec import Spec
     from flowprune.prune import Recipe
 
-ONLY_IN_TRAINING: Final = ("rounds", "start", "every", "when", "latest", "resampled", "momentum")
+WAITING: Final = ("start", "every", "when", "latest", "momentum")
+ONLY_IN_TRAINING: Final = ("rounds", *WAITING[:4], "resampled", "momentum")
 ONLY_BEFORE: Final = ("recipe", "iterations", "ablations", "score_on", "rescale")
+OF_THE_RECIPE: Final = ("schedule", "step_penalty", "curvature")
+"""Fields that a recipe answers by itself."""
 HELD: Final = ("weights", "nm", "blocks")
 """Granularities whose units stay in the model."""
 
@@ -35,14 +39,12 @@ def require_initial(where: str, spec: Spec, cut: PruneSpec) -> None:
         raise invalid(
             f"{where}(prune.granularity)", f"one of {', '.join(HELD)} with prune.at='init'", cut.granularity, todo
         )
-    if spec.reference_compat or cut.residual != "coupled":
-        got = f"prune.residual={cut.residual}, reference_compat={spec.reference_compat}"
-        raise invalid(f"{where}(prune.granularity)", "'channels' with settings of channels", got)
+    require_of_channels(where, spec, cut)
 
 
 def _require_used(where: str, cut: PruneSpec, recipe: Recipe) -> None:
     """Raise where a field says what the recipe says, or what it has no use for."""
-    _require_unasked(where, cut, ("schedule",), f"prune.recipe={recipe.name!r}")
+    _require_unasked(where, cut, OF_THE_RECIPE, f"prune.recipe={recipe.name!r}")
     if cut.temperature is not None and (recipe.data != "labels" or cut.temperature == "published"):
         rule = f"a number, or left out, with prune.recipe={recipe.name!r}"
         rule = rule if recipe.data == "labels" else f"left out with prune.recipe={recipe.name!r}, which takes no labels"
@@ -59,10 +61,50 @@ def require_in_training(where: str, cut: PruneSpec) -> None:
         ValueError: naming the field.
     """
     _require_unasked(where, cut, ONLY_BEFORE, "prune.at='training'")
-    if cut.rounds > 1 and cut.measure in MEASURES and MEASURES[cut.measure].revives:
+    if cut.rounds > 1:
+        _require_cuts_that_stay(where, cut, "where there are several rounds in training")
+
+
+def require_trained(where: str, spec: Spec, cut: PruneSpec) -> None:
+    """Raise where a spec that prunes a trained network says what is done before or in training, or cannot be resumed.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    _require_unasked(where, cut, (*ONLY_BEFORE, *WAITING), "prune.at='trained'")
+    _require_cuts_that_stay(where, cut, "with prune.at='trained'")
+    build(cut.schedule, rounds=cut.rounds, sparsity=cut.sparsity)
+    if spec.reference_compat:
+        todo = "The founding paper's code prunes in training."
+        raise invalid(f"{where}(reference_compat)", "False with prune.at='trained'", True, todo)
+    require_of_channels(where, spec, cut)
+
+
+def require_of_channels(where: str, spec: Spec, cut: PruneSpec) -> None:
+    """Raise where what only channels have is asked of other units.
+
+    Raises:
+        ValueError: naming the granularity.
+    """
+    if cut.granularity != "channels" and (cut.residual != "coupled" or spec.reference_compat):
+        got = f"prune.residual={cut.residual}, reference_compat={spec.reference_compat}"
+        raise invalid(f"{where}(prune.granularity)", "'channels' with settings of channels", got)
+
+
+def require_curved(where: str, cut: PruneSpec) -> None:
+    """Raise where a curvature is chosen for a measure that reads none.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if cut.measure in MEASURES and "curvature" not in MEASURES[cut.measure].needs:
+        _require_unasked(where, cut, ("curvature",), f"prune.measure={cut.measure!r}, which reads none")
+
+
+def _require_cuts_that_stay(where: str, cut: PruneSpec, setting: str) -> None:
+    if cut.measure in MEASURES and MEASURES[cut.measure].revives:
         todo = "Set prune.at='init' and prune.iterations, or take iter_snip."
-        rule = "one whose cuts stay cut, where there are several rounds in training"
-        raise invalid(f"{where}(prune.measure)", rule, cut.measure, todo)
+        raise invalid(f"{where}(prune.measure)", f"one whose cuts stay cut, {setting}", cut.measure, todo)
 
 
 def _require_unasked(where: str, cut: PruneSpec, names: tuple[str, ...], setting: str) -> None:
