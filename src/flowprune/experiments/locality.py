@@ -12,11 +12,11 @@ def locality(cut: PruneSpec) -> dict[str, Any]:
 
     Example:
         >>> locality(PruneSpec(measure="lm")), locality(PruneSpec(measure="lm", step_penalty=0.1))
-        ({}, {'options': {'step_penalty': 0.1}})
+        ({}, {'step_penalty': 0.1})
     """
     found: dict[str, Any] = {}
     if cut.step_penalty:
-        found["options"] = {"step_penalty": cut.step_penalty}
+        found["step_penalty"] = cut.step_penalty
     if cut.curvature != "ggn":
         found["curvature"] = cut.curvature
     return found
