@@ -338,3 +338,12 @@ def test_prune_by_a_recipe_with_ablations(tmp_path):
 def test_recipes_that_make_no_sense_are_told(tmp_path, options, said):
     output = call("prune", "--sparsity", 0.9, "--samples", 64, "--out", tmp_path / "pruned", *options, code=2)
     assert said in " ".join(output.split())
+
+
+def test_prune_compensates(tmp_path):
+    how = ("prune", "--dataset", "gaussians", "--samples", 64, "--sparsity", 0.5, "--measure", "magnitude")
+    said = call(*how, "--granularity", "weights", "--compensate", "--out", tmp_path / "a")
+    assert "Compensated: mean output error of" in said
+    call(*how, "--granularity", "weights", "--out", tmp_path / "b")
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
+    assert any(not torch.equal(one[name], other[name]) for name in one)

@@ -62,6 +62,15 @@ Rescale = Annotated[
     ),
 ]
 
+Compensate = Annotated[
+    bool,
+    typer.Option(
+        "--compensate",
+        help="Change the weights that stay so that layers give what they gave, by least squares over the samples.",
+        rich_help_panel=UNITS,
+    ),
+]
+
 
 def units(recipe: str | None) -> str:
     """The granularity where none is named.
@@ -87,7 +96,13 @@ def schedule_of(name: str | None, rounds: int | None, sparsity: float | None, *,
 
 
 def method(
-    recipe: str | None, *, scope: str, ablate: Sequence[str] | None, score_on: str, rescale: str
+    recipe: str | None,
+    *,
+    scope: str,
+    ablate: Sequence[str] | None,
+    score_on: str,
+    rescale: str,
+    compensate: bool = False,
 ) -> dict[str, Any]:
     """Keywords of :func:`flowprune.prune`; what a recipe has of its own is left to it where nothing was asked for.
 
@@ -100,11 +115,14 @@ def method(
         found["recipe"] = recipe
     if recipe is None or scope != "global":
         found["scope"] = scope
+    if compensate:
+        found["compensate"] = True
     if rescale != "recipe":
         found["rescale"] = None if rescale == "none" else rescale
     return found
 
 
+<<<<<<< HEAD
 def rule(protect: Sequence[str] | None, floor: float | None, **words: float | str) -> dict[str, Any]:
     """Keywords of :class:`flowprune.prune.rule.Rule`: those that have the same words here, and what others come to.
 
@@ -116,12 +134,17 @@ def rule(protect: Sequence[str] | None, floor: float | None, **words: float | st
 
 
 def scored(subject: Subject, measure: str | None, recipe: str | None, *, temperature: float) -> dict[str, Any]:
+=======
+def scored(
+    subject: Subject, measure: str | None, recipe: str | None, *, temperature: float, compensate: bool = False
+) -> dict[str, Any]:
+>>>>>>> wt-obs
     """What scores are taken of: the objective, and samples of the dataset.
 
     For a recipe that takes no more than the shape of an input, the example inputs of a model do as well.
 
     Raises:
-        ValueError: a temperature beside a recipe, which has its own.
+        ValueError: a temperature beside a recipe, which has its own; or nothing to compensate weights on.
     """
     from flowprune.core.recipes import RECIPES
     from flowprune.measures import MEASURES
@@ -129,6 +152,9 @@ def scored(subject: Subject, measure: str | None, recipe: str | None, *, tempera
     if recipe is not None and temperature != 1.0:
         raise invalid("--temperature", "left out with --recipe, which has its own", temperature)
     chosen = MEASURES[RECIPES[recipe or ""].measure if measure is None else measure]
+    if compensate and subject.data is None:
+        todo = "Name one whose images the model takes."
+        raise invalid("--dataset", "given for --compensate, which runs the model on it", None, todo)
     own = recipe is not None or chosen.objective is not None
     shapes = measure is None and recipe is not None and RECIPES[recipe].data != "labels"
     return {

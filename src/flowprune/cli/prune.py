@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flowprune.cli.headings import AMOUNT, OUTPUT
 from flowprune.cli.method import (
     Ablate,
+    Compensate,
     GranularityOrNone,
     MeasureOrNone,
     Recipe,
@@ -104,6 +106,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     ablate: Ablate = None,
     score_on: ScoreOn = "own_weights",
     rescale: Rescale = "recipe",
+    compensate: Compensate = False,
     members: Members = "producers",
     normalise: Normalise = "none",
     step_penalty: StepPenalty = 0.0,
@@ -141,17 +144,32 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         subject.model,
         measure=measure,
         sparsity=sparsity,
-        budget=_budget(budget, sparsity, batches[0]),
         granularity=granularity_of(granularity or units(recipe), subject.example_inputs, residual=residual),
         schedule=schedule_of(schedule, rounds, sparsity, recipe=recipe),
         seed=seed,
+<<<<<<< HEAD
         **scored(subject, measure, recipe, temperature=temperature),
         **method(recipe, scope=scope, ablate=ablate, score_on=score_on, rescale=rescale),
         batch_sizes=batches,
         channels_last=channels_last,
         **rule(protect, floor, members=members, normalise=normalise, step_penalty=step_penalty, curvature=curvature),
+=======
+        **scored(subject, measure, recipe, temperature=temperature, compensate=compensate),
+        **method(recipe, scope=scope, ablate=ablate, score_on=score_on, rescale=rescale, compensate=compensate),
+        **_timed(batches, budget, sparsity, channels_last=channels_last),
+        protect=protect or (),
+        members=members,
+        normalise=normalise,
+        floor="auto" if floor is None else floor,
+>>>>>>> wt-obs
     )
     _finish(result, out, subject.recipe, seed)
+
+
+def _timed(sizes: Sequence[int], budget: str | None, sparsity: float | None, *, channels_last: bool) -> dict[str, Any]:
+    """Keywords of what is timed, and of the budget, which may be of time."""
+    found = _budget(budget, sparsity, sizes[0])
+    return {"budget": found, "batch_sizes": sizes, "channels_last": channels_last}
 
 
 def _budget(text: str | None, sparsity: float | None, batch: int) -> Budget | None:
@@ -176,6 +194,8 @@ def _tell(result: PruneResult) -> None:
         typer.echo(str(result.collapse))
     if result.budget is not None:
         typer.echo(f"Budget: {result.budget}.")
+    if result.compensation is not None:
+        typer.echo(f"Compensated: {result.compensation}.")
     typer.echo(f"Checked after every cut: {', '.join(result.checks)}.")
 
 

@@ -5,6 +5,8 @@ from flowprune.masks.allocation import Allocation
 from flowprune.masks.apply import apply, check_zeros, masks_of, release
 from flowprune.masks.apportion import apportion
 from flowprune.masks.blocks import Blocks
+from flowprune.masks.compensation.compensate import compensate
+from flowprune.masks.compensation.record import Compensation, OutputError
 from flowprune.masks.critical import Critical, largest_safe_sparsity
 from flowprune.masks.densities import erdos_renyi, erdos_renyi_kernel, uniform, uniform_plus
 from flowprune.masks.density_names import DENSITIES
@@ -27,9 +29,11 @@ __all__ = [
     "REDUCERS",
     "Allocation",
     "Blocks",
+    "Compensation",
     "Critical",
     "LayerCount",
     "Masks",
+    "OutputError",
     "Overlap",
     "Pool",
     "Reducer",
@@ -42,6 +46,7 @@ __all__ = [
     "apportion",
     "check_scope",
     "check_zeros",
+    "compensate",
     "erdos_renyi",
     "erdos_renyi_kernel",
     "expand",

@@ -122,7 +122,7 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     require_model("apply", model)
     require_masks("apply", masks)
     params = dict(model.named_parameters())
-    keep = expand(params, _canonical(model, masks))
+    keep = expand(params, canonical(model, masks))
     refuse_unsound(model, masks)
     pairs = {n: (param, keep[n].to(param.device, copy=True)) for n, param in params.items() if n in keep}
     release(model)
@@ -190,7 +190,7 @@ def check_zeros(model: nn.Module) -> None:
             )
 
 
-def _canonical(model: nn.Module, masks: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def canonical(model: nn.Module, masks: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The masks with the second name of a tied parameter replaced by its first."""
     every = dict(model.named_parameters(remove_duplicate=False))
     first = {id(param): name for name, param in model.named_parameters()}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from flowprune.core.errors import invalid, renamed, unknown
 from flowprune.core.groups import channels_of
 from flowprune.core.seeds import derive
-from flowprune.masks import Masks, expand, masks_of, rescale
+from flowprune.masks import Compensation, Masks, expand, masks_of, rescale
 from flowprune.masks.ablations import shuffle
+from flowprune.masks.compensation.compensate import DAMPING, reconstruct, write_
 from flowprune.masks.rescale import PER
 from flowprune.models.reinitialize import reinitialize_
 from flowprune.prune.carry_out import carry_out_, hold_, removable
@@ -45,16 +46,18 @@ class Pruned(NamedTuple):
         model: The copy.
         masks: Of the model that was pruned.
         rescaled: What the kept weights of each layer, or unit, were multiplied with; empty where they were not.
+        compensation: How kept weights made up for the others; None where they did not.
     """
 
     model: nn.Module
     masks: Masks
     rescaled: Mapping[str, Tensor]
+    compensation: Compensation | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Afterwards:
-    """Ablations and the rescaling trick.
+    """Ablations, the rescaling trick and compensation.
 
     Attributes:
         shuffle: Whether masks are permuted within each layer.
@@ -62,6 +65,7 @@ class Afterwards:
         fresh_draw: Whether the network that is scored has weights of another draw than the one that is pruned.
         rescale: How kept weights are rescaled; None where they are not.
         sigma_w: To which variance.
+        compensate: Whether kept weights make up for those that are cut.
         build: Makes a network of a seed, where weights are drawn; None: its modules' own initialisation.
         seed: Of the draws.
     """
@@ -71,6 +75,7 @@ class Afterwards:
     fresh_draw: bool = False
     rescale: Literal["layer", "unit"] | None = None
     sigma_w: float | None = None
+    compensate: bool = False
     build: Build | None = None
     seed: int = 0
 
@@ -83,13 +88,15 @@ class Afterwards:
         score_on: str = "own_weights",
         rescale: Literal["layer", "unit"] | None = None,
         sigma_w: float | None = None,
+        compensate: bool = False,
         build: Build | None = None,
     ) -> Afterwards:
         """From the keywords of ``prune``.
 
         Raises:
             UnknownNameError: an unknown ``score_on``.
-            ValueError: a sigma_w without rescaling, or a build that nothing draws with.
+            ValueError: a sigma_w without rescaling, a build that nothing draws with, or compensation of weights that
+                are drawn anew or rescaled.
         """
         if score_on not in SCORE_ON:
             raise unknown("prune(score_on=)", score_on, SCORE_ON)
@@ -101,12 +108,15 @@ class Afterwards:
         if build is not None and not (fresh or "reinitialize" in ablations):
             todo = "Ask for ablations=('reinitialize',) or score_on='fresh_draw'."
             raise invalid("prune(build=)", "None where no weights are drawn", build, todo)
-        return cls("shuffle" in ablations, "reinitialize" in ablations, fresh, rescale, sigma_w, build, seed)
+        _require_alone(compensate, "reinitialize" in ablations, rescale)
+        return cls(
+            "shuffle" in ablations, "reinitialize" in ablations, fresh, rescale, sigma_w, compensate, build, seed
+        )
 
     @property
     def nothing(self) -> bool:
         """Whether the network that was scored is, with its masks, the result."""
-        return not (self.shuffle or self.reinitialize or self.fresh_draw or self.rescale)
+        return not (self.shuffle or self.reinitialize or self.fresh_draw or self.rescale or self.compensate)
 
     def redraw_(self, model: nn.Module, purpose: str) -> None:
         """Draw the weights of a model anew, in place."""
@@ -121,15 +131,23 @@ class Afterwards:
                 stacklevel=4,
             )
 
-    def carried_out(self, model: nn.Module, masks: Masks, example: Example | None, *, done: nn.Module | None) -> Pruned:
-        """A pruned copy of a model, the masks it has, and by how much its layers were rescaled.
+    def carried_out(
+        self,
+        model: nn.Module,
+        masks: Masks,
+        example: Example | None,
+        *,
+        done: nn.Module | None,
+        batches: Iterable[Any] = (),
+    ) -> Pruned:
+        """A pruned copy of a model, the masks it has, and how its weights were rescaled or compensated.
 
         Where units leave it, that is first tried on a copy and compared on the example inputs, as in every cut.
         ``done`` is a copy with these masks, and is the result where nothing else is asked for.
         """
         if done is not None and self.nothing:
             return Pruned(done, masks, {})
-        copy, factors = copied(model, "prune"), dict[str, Tensor]()
+        copy, factors, compensation = copied(model, "prune"), dict[str, Tensor](), None
         if self.shuffle:
             held = masks_of(copy)
             alive = {name: held[name] for name in masks if name in held and held[name].shape == masks[name].shape}
@@ -142,9 +160,26 @@ class Afterwards:
             weights = {name: keep for name, keep in kept.items() if keep.dim() > 1}
             with renamed({"rescale(": "prune("}):
                 factors = rescale(copy, weights, sigma_w=self.sigma_w, per=self.rescale)
+        if self.compensate:
+            with renamed({"compensate(": "prune("}):
+                found = reconstruct(copy, masks, batches, damping=DAMPING, sequential=True)
+            write_(copy, found)
+            compensation = found.record
         if any(group.removable for group in masks.layout.values()):
             rehearse(copy, channels_of("prune(masks=)", masks.layout), removable(masks), example)
             carry_out_(copy, masks)
         else:
             hold_(copy, masks, besides=masks_of(copy))
-        return Pruned(copy, masks, factors)
+        return Pruned(copy, masks, factors, compensation)
+
+
+def _require_alone(compensate: object, reinitialize: bool, rescale: str | None) -> None:
+    if not isinstance(compensate, bool):
+        todo = "For another damping, call fp.compensate on a copy of the model with the masks of the result."
+        raise invalid("prune(compensate=)", "True or False", compensate, todo)
+    if compensate and reinitialize:
+        todo = "Weights that are drawn anew have nothing to make up for."
+        raise invalid("prune(compensate=)", "False with ablations=('reinitialize',)", compensate, todo)
+    if compensate and rescale is not None:
+        todo = "Either changes the weights that stay; pass rescale=None to compensate."
+        raise invalid("prune(compensate=)", f"False with rescale={rescale!r}", compensate, todo)

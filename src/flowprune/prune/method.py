@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple, cast
@@ -22,7 +22,7 @@ from flowprune.prune.recipe import Recipe
 from flowprune.schedules import Schedule, build, one_shot, require_schedule
 from flowprune.schedules.schedule import require_sparsity
 
-AFTER = ("ablations", "score_on", "build", "rescale", "sigma_w")
+AFTER = ("ablations", "score_on", "build", "rescale", "sigma_w", "compensate")
 
 
 class Asked(NamedTuple):
@@ -120,6 +120,15 @@ class Method:
             budget=budget,
             **self.rule,
         )
+
+    def require_inputs(self, batches: Iterable[Any]) -> None:
+        """Raise where weights are to be compensated and there is nothing to run the model on.
+
+        Raises:
+            ValueError: naming what is missing.
+        """
+        if self.afterwards.compensate and isinstance(batches, Sized) and not len(batches):
+            raise invalid("prune(batches=)", "given, because compensate=True runs the model", "none")
 
     def require_objective(self) -> None:
         """Raise where the measure has something to differentiate and nothing is given.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flowprune.core.arguments import require_model
 from flowprune.core.errors import invalid, renamed
-from flowprune.masks import Masks, Scores, Weights
+from flowprune.masks import Compensation, Masks, Scores, Weights
 from flowprune.measures import Granularity, Measure, require_granularity
 from flowprune.objectives.batch import inputs_of
 from flowprune.prune.budget import Budget
@@ -49,6 +49,8 @@ class PruneResult:
         collapse: What of the masked network does anything, and what to look at before it is trained; see
             :mod:`flowprune.prune.collapse`. None where it was not asked for.
         rescaled: What kept weights were multiplied with, by layer; empty where they were not.
+        compensation: What the outputs of layers miss, before and after kept weights made up for those that are cut;
+            None where that was not asked for.
     """
 
     model: nn.Module
@@ -63,6 +65,7 @@ class PruneResult:
     budget: Solution | None = None
     collapse: Collapse | None = None
     rescaled: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    compensation: Compensation | None = None
 
 
 def prune(
@@ -110,6 +113,9 @@ def prune(
 
             ``rescale``: ``"layer"`` or ``"unit"``, and ``sigma_w``: see :func:`flowprune.rescale`.
 
+            ``compensate=True``: the weights that stay make up for those that are cut, before anything is removed, as in
+            :func:`flowprune.compensate`, in sequence and over ``batches``; they are then needed for any measure.
+
             ``batch_sizes`` and ``channels_last`` of the passes that are timed, as for :func:`flowprune.cost_report`; by
             default one size, that of the example inputs, at most 4, or that of a latency budget.
 
@@ -143,7 +149,13 @@ def prune(
             method.schedule, method.sparsity, budget, granularity=granularity, scope=method.rule.get("scope")
         )
         method.require_objective()
+<<<<<<< HEAD
         kept = _reiterable(batches, 2 if plan.adapt else plan.rounds if method.measure.needs else 1)
+=======
+        method.require_inputs(batches)
+        reads = (plan.rounds if method.measure.needs else 1) + method.afterwards.compensate
+        kept = _reiterable(batches, reads)
+>>>>>>> wt-obs
         example = _example(granularity, kept)
     timing = Timing(granularity, example, budget, sizes, channels_last=channels_last)
     scored, objective, itself = _scored(model, method, removes=granularity.removes)
@@ -152,7 +164,9 @@ def prune(
         rounds = pruner.finish(kept)
     if rounds.masks is None:
         raise invalid("prune(schedule=)", "of at least one round", plan)
-    copy, masks, factors = method.afterwards.carried_out(model, rounds.masks, example, done=scored if itself else None)
+    done = scored if itself else None
+    pruned = method.afterwards.carried_out(model, rounds.masks, example, done=done, batches=kept)
+    copy, masks = pruned.model, pruned.masks
     cost, solution = timing.report(model, copy), pruner.solution
     checks = (*(check for cut in rounds.cuts for check in cut.checks), *check_budget(solution, cost.after))
     return PruneResult(
@@ -166,7 +180,8 @@ def prune(
         recipe=method.name,
         options=dict(method.rule.get("options", {})),
         budget=None if solution is None else replace(solution, masks=masks),
-        rescaled=factors,
+        rescaled=pruned.rescaled,
+        compensation=pruned.compensation,
         collapse=diagnosed(model, pruner, replace(rounds, masks=masks), example=example) if diagnose else None,
     )
 

@@ -25,6 +25,7 @@ class PruneOptions(RuleOptions, total=False):
     build: Callable[[int], nn.Module]
     rescale: Literal["layer", "unit"] | None
     sigma_w: float | None
+    compensate: bool
     diagnose: bool
     batch_sizes: Sequence[int]
     channels_last: bool
