@@ -122,7 +122,6 @@ def method(
     return found
 
 
-<<<<<<< HEAD
 def rule(protect: Sequence[str] | None, floor: float | None, **words: float | str) -> dict[str, Any]:
     """Keywords of :class:`flowprune.prune.rule.Rule`: those that have the same words here, and what others come to.
 
@@ -133,12 +132,9 @@ def rule(protect: Sequence[str] | None, floor: float | None, **words: float | st
     return {"protect": tuple(protect or ()), "floor": "auto" if floor is None else floor, **words}
 
 
-def scored(subject: Subject, measure: str | None, recipe: str | None, *, temperature: float) -> dict[str, Any]:
-=======
 def scored(
     subject: Subject, measure: str | None, recipe: str | None, *, temperature: float, compensate: bool = False
 ) -> dict[str, Any]:
->>>>>>> wt-obs
     """What scores are taken of: the objective, and samples of the dataset.
 
     For a recipe that takes no more than the shape of an input, the example inputs of a model do as well.

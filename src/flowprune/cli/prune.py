@@ -147,21 +147,10 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         granularity=granularity_of(granularity or units(recipe), subject.example_inputs, residual=residual),
         schedule=schedule_of(schedule, rounds, sparsity, recipe=recipe),
         seed=seed,
-<<<<<<< HEAD
-        **scored(subject, measure, recipe, temperature=temperature),
-        **method(recipe, scope=scope, ablate=ablate, score_on=score_on, rescale=rescale),
-        batch_sizes=batches,
-        channels_last=channels_last,
-        **rule(protect, floor, members=members, normalise=normalise, step_penalty=step_penalty, curvature=curvature),
-=======
         **scored(subject, measure, recipe, temperature=temperature, compensate=compensate),
         **method(recipe, scope=scope, ablate=ablate, score_on=score_on, rescale=rescale, compensate=compensate),
         **_timed(batches, budget, sparsity, channels_last=channels_last),
-        protect=protect or (),
-        members=members,
-        normalise=normalise,
-        floor="auto" if floor is None else floor,
->>>>>>> wt-obs
+        **rule(protect, floor, members=members, normalise=normalise, step_penalty=step_penalty, curvature=curvature),
     )
     _finish(result, out, subject.recipe, seed)
 

@@ -149,13 +149,9 @@ def prune(
             method.schedule, method.sparsity, budget, granularity=granularity, scope=method.rule.get("scope")
         )
         method.require_objective()
-<<<<<<< HEAD
-        kept = _reiterable(batches, 2 if plan.adapt else plan.rounds if method.measure.needs else 1)
-=======
         method.require_inputs(batches)
-        reads = (plan.rounds if method.measure.needs else 1) + method.afterwards.compensate
-        kept = _reiterable(batches, reads)
->>>>>>> wt-obs
+        reads = 2 if plan.adapt else plan.rounds if method.measure.needs else 1
+        kept = _reiterable(batches, reads + method.afterwards.compensate)
         example = _example(granularity, kept)
     timing = Timing(granularity, example, budget, sizes, channels_last=channels_last)
     scored, objective, itself = _scored(model, method, removes=granularity.removes)
