@@ -34,6 +34,7 @@ BENCHMARKS = ROOT / "benchmarks" / "results"
 
 RESNET = {"model": "resnet56", "batch": 64, "keep_memory": False, "device": "cpu"}
 VGG = {**RESNET, "model": "vgg13"}
+VGG11 = {"model": "vgg11_plain", "batch": 100}
 STEP = {"batch": 128, "width": 1.0, "device": "cpu"}
 RATIO = ("ratio", "{:.2f}x")
 NETWORKS = {"resnet56": "ResNet-56", "vgg13": "VGG-13", "mobilenet_v1": "MobileNet-V1"}
@@ -49,6 +50,17 @@ COSTS = [
     ("the same by two graphs, VGG-13", "signals", "two_graphs", VGG, RATIO, None),
     ("per-example Fisher, ResNet-56", "signals", "fisher", RESNET, RATIO, 1.3),
     ("per-example Fisher, VGG-13", "signals", "fisher", VGG, RATIO, 1.75),
+    ("exact Gauss-Newton diagonal of 10 classes, VGG-11", "curvature", "ggn", VGG11, RATIO, None),
+    ("11 backward passes, from each output and the loss, VGG-11", "curvature", "C + 1 backward passes", VGG11, RATIO,
+     None),
+    ("the same diagonal by BackPACK, VGG-11", "curvature", "BackPACK DiagGGNExact", VGG11, RATIO, None),
+    ("the same by a loop over examples and classes, VGG-11", "curvature", "ggn, loop over examples and classes", VGG11,
+     RATIO, None),
+    ("one random label for each example in its place, VGG-11", "curvature", "fisher_mc", VGG11, RATIO, None),
+    ("one random probe of the Hessian in its place, VGG-11", "curvature", "hutchinson", VGG11, RATIO, None),
+    ("per-example Fisher, VGG-11", "curvature", "empirical", VGG11, RATIO, None),
+    ("the same by BackPACK, VGG-11", "curvature", "BackPACK SumGradSquared", VGG11, RATIO, None),
+    ("the same by a loop over examples, VGG-11", "curvature", "empirical, loop over examples", VGG11, RATIO, None),
     ("all the paper's measures at once, ResNet-56", "signals", "all_measures", RESNET, RATIO, 4.2),
     ("and per-example Fisher besides, ResNet-56", "signals", "with per-example Fisher", RESNET, RATIO, None),
     ("selection of 10⁸ scores", "selection", "select 90 %", {"n": 10**8}, ("ns_per_score", "{:.2f} ns a score"), 1.5),
@@ -139,7 +151,8 @@ def costs() -> str:
         verdict = "" if target is None else "reached" if value <= target else "missed"
         text.append(f"| {title} | {form.format(value)} | {quartiles} | {row['rounds']} | {aim} | {verdict} |")
     note = (
-        "Signals are multiples of one forward and backward over the same five batches of 64; training figures are "
+        "Signals are multiples of one forward and backward over the same batches of 64 (VGG-11, without batch norm: one "
+        "of 100); training figures are "
         "times beside a plain loop (a DataLoader over PIL images, float32, PyTorch's own memory layout, batch 128), "
         "so 0.25x is four times as fast; medians over rounds."
     )
