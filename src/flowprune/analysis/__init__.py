@@ -2,6 +2,7 @@
 
 from flowprune.analysis import mean_field
 from flowprune.analysis.agreement import Agreement, Correlation, agreement, correlation, mask_distance, pearson
+from flowprune.analysis.compensated_change import CompensatedChange, StepCost, compensated_change
 from flowprune.analysis.components.average import ComponentValue, ImportanceRecord
 from flowprune.analysis.components.importance import ComponentImportance
 from flowprune.analysis.components.metric import COMPONENT_METRICS, ComponentMetric, posterior_variance
@@ -11,6 +12,7 @@ from flowprune.analysis.measured_flow import MeasuredFlow, measured_flow
 from flowprune.analysis.observation import Observation, Observations
 from flowprune.analysis.observe import observations
 from flowprune.analysis.short_training import ShortTraining
+from flowprune.analysis.step_change import measured_step_change, predicted_step_change
 from flowprune.analysis.training_flow import FollowedSteps, StepChange, predicted_step
 from flowprune.core.interval import Interval, student_interval
 from flowprune.measures.predicted import predicted_change, predicted_gradient_norm_change
@@ -18,6 +20,7 @@ from flowprune.measures.predicted import predicted_change, predicted_gradient_no
 __all__ = [
     "COMPONENT_METRICS",
     "Agreement",
+    "CompensatedChange",
     "ComponentImportance",
     "ComponentMetric",
     "ComponentValue",
@@ -31,7 +34,9 @@ __all__ = [
     "Observations",
     "ShortTraining",
     "StepChange",
+    "StepCost",
     "agreement",
+    "compensated_change",
     "corrected_velocity",
     "correlation",
     "flow",
@@ -39,11 +44,13 @@ __all__ = [
     "mean_field",
     "measured_change",
     "measured_flow",
+    "measured_step_change",
     "observations",
     "pearson",
     "posterior_variance",
     "predicted_change",
     "predicted_gradient_norm_change",
     "predicted_step",
+    "predicted_step_change",
     "student_interval",
 ]

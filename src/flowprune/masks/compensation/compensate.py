@@ -68,6 +68,8 @@ def compensate(
     Cost: in sequence two passes up to each layer over all batches; else one pass. For each position 2 D² operations in
     float64, and for each row with a mask of its own min(|K|, |P|)³ / 3, once D³ for the latter. Memory: patches of
     64 MiB or one example, and 8 D² bytes some five times for one layer; not in sequence 8 D² of all layers besides.
+    On one CPU core, a layer of 512 outputs and D = 4608 takes 1.4 s at 95.6 % sparsity, 28 s at 10 % and 146 s at 50 %,
+    the worst; and VGG-11 at 95.6 % of each layer, with 1000 images of 32 x 32, 86 s in sequence and 49 s otherwise.
 
     Args:
         model: Before the masks are applied: their weights must still be there. Masks that hold already go on to. It is
