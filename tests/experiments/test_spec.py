@@ -238,7 +238,7 @@ def test_an_unknown_axis_is_an_error():
         ({"model.name": "vgg_13"}, "Did you mean 'vgg13'"),
         ({"data.name": "digit"}, "Did you mean 'digits'"),
         ({"prune.measure": "magnitud"}, "Did you mean 'magnitude'"),
-        ({"prune.schedule": "square"}, "Known: cubic, exponential"),
+        ({"prune.schedule": "square"}, "Known: adaptive, cubic, exponential"),
         ({"record.agreement": ["magnitude", "snip"]}, "Known: biased_loss"),
     ],
 )

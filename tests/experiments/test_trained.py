@@ -224,6 +224,41 @@ def test_more_stages_keep_more_of_the_loss(tmp_path):
     assert once > many + 0.6
 
 
+def test_adaptive_stages_are_as_many_as_they_come_to(tmp_path, monkeypatch):
+    asked = {"prune.schedule": "adaptive", "prune.measure": "qm", "prune.sparsity": 0.2, "prune.rounds": 50}
+    spec = override(SPEC, asked)
+    folder = run(spec, tmp_path / "whole", listen=silent)
+    cuts, (pruned,) = rows(folder, "cut"), rows(folder, "pruned")
+    assert pruned["stages"] == len(cuts) < 50
+    assert cuts[-1]["achieved_sparsity"] == pytest.approx(0.2, abs=1e-3)
+    assert len(rows(folder, "epoch")) == 8
+
+    class Stopped(BaseException):
+        pass
+
+    original = job_module._Job._after_epoch
+
+    def stopped(self, now):
+        original(self, now)
+        if now.epoch == 5:
+            raise Stopped
+
+    monkeypatch.setattr(job_module._Job, "_after_epoch", stopped)
+    with pytest.raises(Stopped):
+        run(spec, tmp_path / "broken", listen=silent)
+    monkeypatch.setattr(job_module._Job, "_after_epoch", original)
+    assert rows(run(spec, tmp_path / "broken", listen=silent)) == rows(folder)
+
+
+def test_a_curvature_that_is_asked_for_is_gathered(tmp_path):
+    base = override(SPEC, {"prune.measure": "obd", "prune.rounds": 1})
+    kinds = ("ggn", "fisher_mc", "empirical", "hutchinson")
+    folders = [run_shared(override(base, {"prune.curvature": kind}), tmp_path, listen=silent) for kind in kinds]
+    predicted = [rows(folder, "pruned")[0]["predicted_loss_change_second"] for folder in folders]
+    assert len(set(predicted)) == 4
+    assert predicted[1] == pytest.approx(predicted[0], rel=0.5)  # of few samples, the same in the mean
+
+
 def test_channels_are_removed_in_stages_too(tmp_path):
     fields = {"prune.granularity": "channels", "prune.rounds": 2, "prune.sparsity": 0.5, "train.epochs": "2ep"}
     folder = run(override(SPEC, fields), tmp_path, listen=silent)
