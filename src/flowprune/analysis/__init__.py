@@ -7,7 +7,7 @@ from flowprune.analysis.components.average import ComponentValue, ImportanceReco
 from flowprune.analysis.components.importance import ComponentImportance
 from flowprune.analysis.components.metric import COMPONENT_METRICS, ComponentMetric, posterior_variance
 from flowprune.analysis.gradient_flow import Flow, corrected_velocity, flow
-from flowprune.analysis.loss_change import measured_change
+from flowprune.analysis.loss_change import LossChange, loss_change, measured_change
 from flowprune.analysis.measured_flow import MeasuredFlow, measured_flow
 from flowprune.analysis.observation import Observation, Observations
 from flowprune.analysis.observe import observations
@@ -29,6 +29,7 @@ __all__ = [
     "FollowedSteps",
     "ImportanceRecord",
     "Interval",
+    "LossChange",
     "MeasuredFlow",
     "Observation",
     "Observations",
@@ -40,6 +41,7 @@ __all__ = [
     "corrected_velocity",
     "correlation",
     "flow",
+    "loss_change",
     "mask_distance",
     "mean_field",
     "measured_change",

@@ -1,15 +1,121 @@
-"""What a cut costs, measured."""
+"""What a cut costs: measured, and beside it what Taylor models of the loss predict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
+from math import nan
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from flowprune.masks import apply
-from flowprune.signals import Mode, mean_loss
+from flowprune.core.arguments import require_model
+from flowprune.core.tensors import dot
+from flowprune.masks import apply, expand
+from flowprune.measures.predicted import predicted_change
+from flowprune.signals import Mode, Signals, gather, hessian_product, mean_loss
+from flowprune.signals.point import require_same_weights
+
+
+@dataclass(frozen=True)
+class LossChange:
+    """What a cut costs, by several models of the loss; each is signed, negative where the loss falls.
+
+    Attributes:
+        first: To first order: gᵀδ.
+        second: With a diagonal curvature: gᵀδ + ½ Σ d δ²; None where the signals have none.
+        full: With the whole Hessian: gᵀδ + ½ δᵀHδ; None where it was not asked for.
+        measured: What it was.
+
+    Example:
+        >>> change = LossChange(first=-1.0, second=0.5, full=None, measured=0.4)
+        >>> change.predicted, change.ratio
+        (0.5, 1.25)
+    """
+
+    first: float
+    second: float | None
+    full: float | None
+    measured: float
+
+    @property
+    def predicted(self) -> float:
+        """By the best model there is: the whole Hessian, else its diagonal, else the gradient alone."""
+        known = (self.full, self.second)
+        return next((value for value in known if value is not None), self.first)
+
+    @property
+    def ratio(self) -> float:
+        """Predicted by measured: 1 where the model is right, NaN where nothing changed."""
+        return self.predicted / self.measured if self.measured else nan
+
+
+def loss_change(
+    model: nn.Module,
+    objective: Any,
+    batches: Iterable[Any],
+    masks: Mapping[str, Tensor],
+    *,
+    signals: Signals | None = None,
+    full: bool = False,
+    mode: Mode = "eval",
+) -> LossChange:
+    """Predicted and measured change of the loss when the masked entries are set to zero; the model is left as found.
+
+    With δ = -θ on the entries that ``fp.apply`` zeroes. ``full`` takes δᵀHδ from one Hessian-vector product, in place
+    of its diagonal: the difference is what weights that go together are to each other.
+
+    Units: loss units.
+
+    Args:
+        model: Before the masks are applied.
+        objective: As for ``fp.gather``.
+        batches: Of which everything is taken.
+        masks: As for ``fp.apply``.
+        signals: Of this model at these weights, with a gradient, and a curvature for the second order; None: the
+            gradient is gathered. They should be of these batches.
+        full: Whether the whole Hessian is asked for, at the price of 3 to 4 backward passes.
+        mode: The model runs in.
+
+    Raises:
+        ValueError: signals of other weights, masks for another model, and what ``fp.gather`` refuses.
+
+    Example:
+        >>> from flowprune.objectives import mean_squared_error
+        >>> model = nn.Linear(2, 1, bias=False)
+        >>> _ = nn.init.ones_(model.weight)
+        >>> batch = (torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0]]))            # L = (w₁ + w₂ - 1)²
+        >>> both = {"weight": torch.zeros(1, 2, dtype=torch.bool)}
+        >>> loss_change(model, mean_squared_error(), [batch], both, full=True)     # gᵀδ = -4, ½ δᵀHδ = 4
+        LossChange(first=-4.0, second=None, full=0.0, measured=0.0)
+    """
+    kept = list(batches)
+    require_model("loss_change", model)
+    if signals is None:
+        signals = gather(model, objective, kept, mode=mode)
+    else:
+        require_same_weights("loss_change", signals, model)
+    first = predicted_change(signals, masks)
+    second = None if signals.curvature is None else predicted_change(signals, masks, order=2)
+    quadratic = _quadratic(model, objective, kept, masks, mode=mode) if full else None
+    measured = measured_change(model, objective, kept, masks, mode=mode)
+    return LossChange(first, second, None if quadratic is None else first + quadratic, measured)
+
+
+def _quadratic(
+    model: nn.Module, objective: Any, batches: list[Any], masks: Mapping[str, Tensor], *, mode: Mode
+) -> float:
+    """½ δᵀHδ."""
+    params = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    step = {
+        name: torch.where(keep.to(params[name].device), torch.zeros_like(params[name]), -params[name])
+        for name, keep in expand(params, masks).items()
+    }
+    product = hessian_product(model, objective, batches, step, mode=mode)
+    along = {name: value for name, value in step.items() if name in product}
+    return 0.5 * dot({name: product[name].to(value) for name, value in along.items()}, along)
 
 
 def measured_change(

@@ -69,7 +69,7 @@ def invert(scores: Mapping[str, Tensor]) -> Scores:
     Shapes: as the scores. Units: of the scores.
 
     Args:
-        scores: Larger = keep; their layout and fingerprint stay.
+        scores: Larger = keep; their layout, fingerprint and point stay.
 
     Example:
         >>> from flowprune.masks import select
@@ -79,7 +79,7 @@ def invert(scores: Mapping[str, Tensor]) -> Scores:
     """
     layout: Groups = getattr(scores, "layout", None) or {}
     negative = {name: -score for name, score in scores.items()}
-    known = {key: getattr(scores, key, None) for key in ("fingerprint", "reached")}
+    known = {key: getattr(scores, key, None) for key in ("fingerprint", "reached", "point")}
     return Scores(negative, layout=layout, **known)
 
 

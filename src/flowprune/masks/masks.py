@@ -35,6 +35,8 @@ class LayerCount(NamedTuple):
 class Scores(Mapping[str, Tensor]):
     """Scores by name, larger = keep, with the layout of the units they belong to.
 
+    ``fingerprint`` and ``point`` are those of the signals: of the model, and of its weights.
+
     ``reached`` says, by name and in booleans, which units have a rank at all (some measures look only so far); a
     selection that would keep another one is refused. Without it all have one.
 
@@ -50,10 +52,12 @@ class Scores(Mapping[str, Tensor]):
         layout: Groups | None = None,
         fingerprint: str | None = None,
         reached: Mapping[str, Tensor] | None = None,
+        point: str | None = None,
     ) -> None:
         self._scores = dict(scores)
         self.layout: Groups = dict(layout or {})
         self.fingerprint = fingerprint
+        self.point = point
         self.reached = None if reached is None else dict(reached)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -73,6 +77,9 @@ class Scores(Mapping[str, Tensor]):
 class Masks(Counted, Mapping[str, Tensor]):
     """Boolean tensors by name, True = kept, with the layout of their units and the fingerprint of their model.
 
+    ``point`` names the weights that they were chosen at. Masks that were put together, accumulated over rounds or read
+    from a file are of no one set of weights, and have none.
+
     Shapes: with a layout, ``masks[group]`` is ``group.shape``, one number a channel; without, a tensor of the
     parameter's shape, or ``(out_channels,)`` for whole slices of a weight's first axis.
 
@@ -85,7 +92,12 @@ class Masks(Counted, Mapping[str, Tensor]):
     """
 
     def __init__(
-        self, masks: Mapping[str, Tensor], *, layout: Groups | None = None, fingerprint: str | None = None
+        self,
+        masks: Mapping[str, Tensor],
+        *,
+        layout: Groups | None = None,
+        fingerprint: str | None = None,
+        point: str | None = None,
     ) -> None:
         for name, mask in masks.items():
             if mask.dtype != torch.bool:
@@ -93,6 +105,7 @@ class Masks(Counted, Mapping[str, Tensor]):
         self._masks = dict(masks)
         self.layout: Groups = dict(layout or {})
         self.fingerprint = fingerprint
+        self.point = point
 
     def __getitem__(self, name: str) -> Tensor:
         return self._masks[name]
@@ -102,6 +115,10 @@ class Masks(Counted, Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._masks)
+
+    def at_any_weights(self) -> Masks:
+        """The same masks without the weights they were chosen at, to be asked of others of the same model."""
+        return Masks(self._masks, layout=self.layout, fingerprint=self.fingerprint)
 
     @property
     def channelwise(self) -> bool:

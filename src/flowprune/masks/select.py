@@ -151,7 +151,8 @@ def remove_from(
         )
     ordered = {name: masks[name] for name in scores}
     require_reached("select", ordered, getattr(scores, "reached", None))
-    return Masks(ordered, layout=groups, fingerprint=getattr(scores, "fingerprint", None))
+    known = {"fingerprint": getattr(scores, "fingerprint", None), "point": getattr(scores, "point", None)}
+    return Masks(ordered, layout=groups, **known)
 
 
 def remove_lowest(

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from flowprune.core.errors import invalid
+from flowprune.core.errors import invalid, renamed
 from flowprune.core.tensors import wide
 from flowprune.masks import expand
+from flowprune.masks.expand import check_fingerprint
 from flowprune.signals import Signals
 
 
@@ -18,11 +19,14 @@ def predicted_change(signals: Signals, masks: Mapping[str, Tensor], order: int =
     With δ = -θ on the entries that ``fp.apply`` zeroes and 0 elsewhere: order 1 is gᵀδ = -Σ θg (E6), order 2 adds
     ½ Σ d θ² with d the diagonal curvature in ``signals.curvature``.
 
+    What ``fp.apply`` zeroes counts: of a channel its weights, its bias, and its norm's scale and shift.
+
     Units: loss units.
-    Assumes: the masks were made for the model of the signals, at these parameters.
+    Assumes: curvature between two weights does not count. :func:`flowprune.analysis.loss_change` tells what it adds.
 
     Raises:
-        ValueError: another order, a missing signal, or masks for another model.
+        ValueError: another order, a missing signal, or masks for another model, or chosen at other weights: both the
+            masks and the signals say at which (``point``), if they do.
 
     Example:
         >>> import torch
@@ -32,6 +36,7 @@ def predicted_change(signals: Signals, masks: Mapping[str, Tensor], order: int =
     """
     if order not in (1, 2):
         raise invalid("predicted_change(order=)", "1 or 2", order)
+    _require_here("predicted_change", signals, masks)
     gradient = signals.require("gradient")
     change = -sum(_cut_sum(cut, theta * gradient[name]) for name, theta, cut in _cut_entries(signals, masks, gradient))
     if order == 2:
@@ -54,10 +59,26 @@ def predicted_gradient_norm_change(signals: Signals, masks: Mapping[str, Tensor]
         ... )
         -2.0
     """
+    _require_here("predicted_gradient_norm_change", signals, masks)
     product = signals.require("hessian_gradient")
     return -2.0 * sum(
         _cut_sum(cut, theta * product[name]) for name, theta, cut in _cut_entries(signals, masks, product)
     )
+
+
+def _require_here(where: str, signals: Signals, masks: Mapping[str, Tensor]) -> None:
+    """Raise where masks were made for another model, or at other weights than the signals, as far as both say."""
+    with renamed({"apply(": f"{where}("}):
+        check_fingerprint(signals.params, masks)
+    chosen = getattr(masks, "point", None)
+    if None not in (chosen, signals.point) and chosen != signals.point:
+        todo = "Gather signals at the weights that are cut, or pass masks.at_any_weights() to ask it all the same."
+        raise invalid(
+            f"{where}(signals=)",
+            f"gathered at the weights that the masks were chosen at (fingerprint {chosen})",
+            f"signals of fingerprint {signals.point}",
+            todo,
+        )
 
 
 def _cut_entries(

@@ -121,7 +121,7 @@ def score(
     made = {name: value for name, value in scores.items() if value is not contributions.get(name)}
     require_finite(f"score({chosen.name!r})", made)
     reached = reached_units(getattr(contributions, "reached", None), layout, members=members)
-    return Scores(scores, layout=layout, fingerprint=signals.fingerprint, reached=reached)
+    return Scores(scores, layout=layout, fingerprint=signals.fingerprint, reached=reached, point=signals.point)
 
 
 def require_measure(where: str, measure: str | Measure) -> Measure:

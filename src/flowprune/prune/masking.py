@@ -141,7 +141,7 @@ class Masking:
         if self._revives:
             self._put_back(dict(self._model.named_parameters()), masks)
         hold_(self._model, masks, besides=self._already)
-        self.masks = masks
+        self.masks = masks.at_any_weights()  # those that earlier rounds cut were chosen at others
 
     def _check_after_a_step(self, optimizer: Optimizer) -> None:
         """Look once whether the zeros outlived a step: when the second step begins, whatever ran in between."""

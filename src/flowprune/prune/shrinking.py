@@ -80,7 +80,8 @@ class Shrinking:
                 masks |= lowest_as_published(ranked, ledger, pool.sparsity, protected=self._protected(ledger))
             else:
                 masks |= self._lowest(ranked, ledger, pool.remove)
-        return Masks({n: masks[n] for n in scores}, layout=scores.layout, fingerprint=scores.fingerprint)
+        known = {"fingerprint": scores.fingerprint, "point": scores.point}
+        return Masks({n: masks[n] for n in scores}, layout=scores.layout, **known)
 
     def _lowest(self, pool: dict[str, Tensor], ledger: Ledger, remove: int) -> dict[str, Tensor]:
         """Dead units stay dead and are not ranked, whatever their scores."""

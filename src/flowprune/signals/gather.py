@@ -16,6 +16,7 @@ from flowprune.core.tensors import require_finite
 from flowprune.signals.as_found import as_found
 from flowprune.signals.curvature.asked import KINDS, Curvature
 from flowprune.signals.gradient import Loss
+from flowprune.signals.point import point_of
 from flowprune.signals.precision import in_precision
 from flowprune.signals.signals import NAMED, NEEDS, Mode, Signals
 from flowprune.signals.sweep import Request, sweep
@@ -123,6 +124,8 @@ def gather(  # noqa: PLR0913, the public contract
         masks={name: mask.clone() if copies else mask for name, mask in masks_on(params).items()},
         prunable=frozenset(name for name, parameter in params.items() if parameter.ndim >= 2),
         fingerprint=fingerprint(params),
+        # Of the model itself where a copy in another type is run: the weights are the same.
+        point=point_of(dict(model.named_parameters())) if copies else None,
         model=model,
         objective=getattr(objective, "name", None) if asked else None,
     )

@@ -43,6 +43,8 @@ class Signals:
             Where it is False, derivatives are zero: such an entry does not train.
         prunable: Names that may be scored; ``None`` (built by hand) means all.
         fingerprint: Of the model's parameter names and shapes.
+        point: Of the values of the model's own parameters (:mod:`flowprune.signals.point`); ``None`` where it was given
+            by hand or gathered without copies, which change with the model.
         model: The model, for tracing; it is not copied.
         example_inputs: At most two examples of the first batch's inputs, for tracing.
         objective: The name of what the derivatives are of, where it has one.
@@ -74,6 +76,7 @@ class Signals:
     masks: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     prunable: frozenset[str] | None = None
     fingerprint: str | None = None
+    point: str | None = None
     model: nn.Module | None = field(default=None, repr=False)
     example_inputs: Any = field(default=None, repr=False)
     objective: str | None = None
