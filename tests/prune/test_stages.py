@@ -54,6 +54,14 @@ def test_a_tighter_tolerance_takes_more_stages_and_all_is_told():
     assert stages[0] < stages[-1] <= 40
 
 
+def test_the_whole_hessian_is_exact_for_a_quadratic():
+    torch.manual_seed(0)
+    model, data = linear(torch.randn(60, 30).double() @ torch.randn(30, 30).double())
+    (cut,) = pruned(model, data, tolerance=1e-9, negligible=1e-9, full=True).cuts
+    assert cut.stage.within
+    assert cut.stage.predicted == pytest.approx(cut.stage.measured)
+
+
 def test_what_never_fits_keeps_the_pace_and_says_so():
     torch.manual_seed(0)
     model, data = linear(torch.randn(60, 30).double() @ torch.randn(30, 30).double())
@@ -127,6 +135,7 @@ def test_what_is_refused():
     cases = [
         (lambda: fp.schedules.adaptive(tolerance=1.0), r"tolerance=\) must be in \(0, 1\)"),
         (lambda: fp.schedules.adaptive(order=3), "1 or 2"),
+        (lambda: fp.schedules.adaptive(order=1, full=True), "2 with full=True"),
         (lambda: fp.schedules.adaptive(trials=0), ">= 1"),
         (lambda: fp.prune(model, measure="magnitude", **how, batches=data), "given, for stages to be measured"),
         (lambda: fp.prune(model, measure="force", **how, objective=cross_entropy(), batches=data), "cuts stay"),

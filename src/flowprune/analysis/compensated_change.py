@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from flowprune.analysis.step_change import measured_step_change, predicted_step_change
 from flowprune.core.arguments import require_model
-from flowprune.core.errors import invalid
 from flowprune.masks import Compensation, compensate, expand
 from flowprune.signals import Signals, gather
+from flowprune.signals.point import require_same_weights
 
 
 class StepCost(NamedTuple):
@@ -102,7 +102,7 @@ def compensated_change(
     if signals is None:
         signals = gather(model, objective, kept, needs=("gradient",))
     params = {name: param.detach() for name, param in model.named_parameters()}
-    _require_same(signals, params)
+    require_same_weights("compensated_change", signals, model)
     keep = {name: mask.to(params[name].device) for name, mask in expand(params, masks).items()}
     cut = {name: torch.where(mask, torch.zeros_like(params[name]), -params[name]) for name, mask in keep.items()}
 
@@ -112,14 +112,6 @@ def compensated_change(
         return StepCost(predicted_step_change(signals, step), second, measured)
 
     return CompensatedChange(cost(cut), cost(compensation.step), compensation)
-
-
-def _require_same(signals: Signals, params: Mapping[str, Tensor]) -> None:
-    for name, param in params.items():
-        found = signals.params.get(name)
-        if found is None or found.shape != param.shape or not torch.equal(found.to(param), param):
-            todo = "Gather them anew, before any step."
-            raise invalid("compensated_change(signals=)", "of this model at these weights", f"others of {name!r}", todo)
 
 
 def _told(cost: StepCost) -> str:

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from flowprune.core.call_at import call_at
 from flowprune.core.errors import invalid
+from flowprune.core.tensors import dot
 from flowprune.masks import Masks, Pool, Scores, expand
 from flowprune.measures import Measure
 from flowprune.measures.predicted import predicted_change
 from flowprune.prune.aim import SparsityAim, Way
 from flowprune.schedules.adaptive import Adapt
-from flowprune.signals import Mode, Signals, mean_loss
+from flowprune.signals import Mode, Signals, hessian_product, mean_loss
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Point:
         objective: The mean loss.
         batches: Read once for each trial.
         signals: Gathered at these weights.
-        order: Of the Taylor model.
+        adapt: Of which Taylor model.
         mode: Of the model.
     """
 
@@ -66,7 +67,7 @@ class Point:
     objective: Any
     batches: Sequence[Any]
     signals: Signals
-    order: int
+    adapt: Adapt
     mode: Mode
 
     def loss(self) -> float:
@@ -75,7 +76,14 @@ class Point:
 
     def predicted(self, masks: Masks) -> float:
         """The signed change of the loss when these are cut, by the Taylor model."""
-        return predicted_change(self.signals, masks, self.order)
+        if not self.adapt.full:
+            return predicted_change(self.signals, masks, self.adapt.order)
+        params = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        kept = expand(params, masks)
+        step = {name: params[name] * keep.to(params[name].device) - params[name] for name, keep in kept.items()}
+        product = hessian_product(self.model, self.objective, self.batches, step, mode=self.mode)
+        moved = {name: value for name, value in step.items() if name in product}
+        return predicted_change(self.signals, masks) + 0.5 * dot({name: product[name] for name in moved}, moved)
 
     def loss_without(self, masks: Masks) -> float:
         """The mean loss with these at zero."""
@@ -117,7 +125,8 @@ class AdaptiveAim:
     @property
     def needs(self) -> tuple[str, ...]:
         """Signals of the Taylor model."""
-        return ("gradient", "curvature") if self._adapt.order == 2 else ("gradient",)
+        diagonal = self._adapt.order == 2 and not self._adapt.full
+        return ("gradient", "curvature") if diagonal else ("gradient",)
 
     def require(self, measure: Measure, objective: Any, *, revives: bool) -> None:
         """Raise where stages cannot be measured.
@@ -133,7 +142,7 @@ class AdaptiveAim:
 
     def stand(self, model: nn.Module, objective: Any, batches: Iterable[Any], signals: Signals) -> None:
         """Where the next stage begins."""
-        self._point = Point(model, objective, list(batches), signals, self._adapt.order, signals.mode)
+        self._point = Point(model, objective, list(batches), signals, self._adapt, signals.mode)
 
     def end(self, units: Masks) -> tuple[Pool, ...]:
         """What is to be gone of the original units in the end."""

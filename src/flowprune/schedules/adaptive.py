@@ -19,6 +19,8 @@ class Adapt:
     Attributes:
         tolerance: Of the prediction, relative to what is measured.
         order: Of the Taylor model: 1, or 2 with the diagonal curvature.
+        full: Whether order 2 has the whole Hessian in place of a diagonal: what weights that go together are to each
+            other is most of what a diagonal misses. A trial then takes a Hessian-vector product besides.
         trials: How many sizes are tried for a stage at most, each at the price of the forward passes.
         negligible: The part of the loss below which a change counts as none.
 
@@ -30,6 +32,7 @@ class Adapt:
     order: int
     trials: int
     negligible: float
+    full: bool = False
 
     def __post_init__(self) -> None:
         for name in ("tolerance", "negligible"):
@@ -38,6 +41,8 @@ class Adapt:
                 raise invalid(f"adaptive({name}=)", "in (0, 1)", value)
         if self.order not in (1, 2):
             raise invalid("adaptive(order=)", "1 or 2", self.order)
+        if self.full and self.order == 1:
+            raise invalid("adaptive(order=)", "2 with full=True, which is of second order", self.order)
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 1:
             raise invalid("adaptive(trials=)", "a whole number >= 1", self.trials)
 
@@ -60,6 +65,7 @@ def adaptive(
     order: int = 2,
     trials: int = 12,
     negligible: float = 0.01,
+    full: bool = False,
 ) -> Schedule:
     """As few stages as keep the predicted change of the loss near the measured one.
 
@@ -67,6 +73,9 @@ def adaptive(
     changes agree (:class:`Adapt`): all that is left, then halves and doubles of the last size, then bisection. A stage
     never falls behind the exponential pace that ends at the sparsity after ``max_stages`` stages; where even that is
     not within the tolerance it is cut all the same, and its record says so.
+
+    The measures of loss models choose what their model predicts to cost nothing, so that a diagonal model of order 2
+    seldom is within a relative tolerance for QM: ``full`` then is, or the pace decides.
 
     For pruning at one go (:func:`flowprune.prune`), on batches that can be read again.
 
@@ -76,4 +85,5 @@ def adaptive(
         >>> adaptive(2, sparsity=0.75).targets()                                        # the slowest pace
         (0.5, 0.75)
     """
-    return Schedule("adaptive", max_stages, sparsity, exponential_shape, Adapt(tolerance, order, trials, negligible))
+    adapt = Adapt(tolerance, order, trials, negligible, full)
+    return Schedule("adaptive", max_stages, sparsity, exponential_shape, adapt)
