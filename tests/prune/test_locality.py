@@ -182,7 +182,7 @@ def test_lm_8_lm_is_the_slope_in_the_mask() -> None:
 
 
 def test_the_adaptive_schedule_needs_fewer_stages_where_the_model_is_better() -> None:
-    """One stage with the whole quadratic in its diagonal; more with terms between weights; most by the gradient alone."""
+    """One stage with the whole quadratic in its diagonal; more with terms between weights; most by the gradient."""
     stages = {}
     for name, order in (("diagonal", 2), ("coupled", 2), ("coupled", 1)):
         torch.manual_seed(0)
