@@ -71,6 +71,8 @@ def test_list(kind):
         (["score", "--model", "vgg_13"], "Did you mean 'vgg13'"),
         (["score", "--dataset", "digit"], "Did you mean 'digits'"),
         (["score", "--measure", "magnitud"], "Did you mean 'magnitude'"),
+        (["score", "--step-penalty", "-1"], "--step-penalty must be a finite number >= 0"),
+        (["score", "--step-penalty", "nan"], "--step-penalty must be a finite number >= 0"),
         (["score", "--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),
         (["prune", "--sparsity", "1.0"], "in [0, 1)"),
         (["prune"], "exactly one of the two"),

@@ -57,6 +57,17 @@ def test_score_prints_and_writes(tmp_path):
     assert {value.dim() for value in scores.values()} == {1}
 
 
+def test_score_takes_the_step_penalty_and_the_curvature(tmp_path):
+    found = {}
+    for options in ((), ("--step-penalty", 2.0), ("--curvature", "empirical")):
+        out = tmp_path / "scores.safetensors"
+        call("score", "--dataset", "gaussians", "--samples", 64, "--measure", "qm", *options, "--out", out)
+        found[options[:1]] = load_file(out)
+    for name, plain in found[()].items():
+        assert bool((found["--step-penalty",][name] > plain).all())
+        assert not torch.equal(found["--curvature",][name], plain)
+
+
 def test_score_takes_a_checkpoint(tmp_path):
     model = fp.models.build("digits_convnet", num_classes=4, seed=5)
     path, out = tmp_path / "model.safetensors", tmp_path / "scores.safetensors"
