@@ -151,8 +151,8 @@ def costs() -> str:
         verdict = "" if target is None else "reached" if value <= target else "missed"
         text.append(f"| {title} | {form.format(value)} | {quartiles} | {row['rounds']} | {aim} | {verdict} |")
     note = (
-        "Signals are multiples of one forward and backward over the same batches of 64 (VGG-11, without batch norm: one "
-        "of 100); training figures are "
+        "Signals are multiples of one forward and backward over the same batches of 64 (VGG-11, without batch norm: "
+        "one of 100); training figures are "
         "times beside a plain loop (a DataLoader over PIL images, float32, PyTorch's own memory layout, batch 128), "
         "so 0.25x is four times as fast; medians over rounds."
     )

@@ -244,3 +244,14 @@ def test_bad_input_is_refused() -> None:
         predicted_change(signals, keep, order=2)
     with pytest.raises(ValueError, match="hessian_gradient"):
         predicted_gradient_norm_change(signals, keep)
+
+
+def test_a_tied_weight_may_be_named_by_its_second_name():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+    model[2].weight = model[0].weight
+    data = [(torch.randn(6, 3).double(), torch.randint(3, (6,)))]
+    signals = fp.gather(model, fp.objectives.cross_entropy(), data)
+    keep = torch.rand(3, 3) > 0.5
+    first, second = (fp.predicted_change(signals, {name: keep}) for name in ("0.weight", "2.weight"))
+    assert first == second != 0

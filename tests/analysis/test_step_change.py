@@ -115,5 +115,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match=r"a gradient for everything that moves; got \"none for '0.weight'\""):
         predicted_step_change(partial, {"0.weight": one})
     assert predicted_step_change(partial, {"0.weight": 0 * one}) == 0.0
-    with pytest.raises(ValueError, match=r"compensated_change\(signals=\) must be gathered at the weights that the model has now"):
+    with pytest.raises(
+        ValueError, match=r"compensated_change\(signals=\) must be gathered at the weights that the model has now"
+    ):
         compensated_change(network(1), objective, [batch()], fp.select(scores(network(1)), 0.3), signals=signals)

@@ -158,3 +158,22 @@ def test_what_is_refused():
     for ask, said in cases:
         with pytest.raises(ValueError, match=said):
             ask()
+
+
+def test_a_pruner_goes_on_where_it_was():
+    model, data = convnet(), batches()
+    how = {"measure": "lm", "granularity": fp.Weights(), "objective": cross_entropy()}
+    schedule = fp.schedules.adaptive(5, 0.5, tolerance=0.01)
+    pruner = fp.Pruner(model, None, schedule=schedule, **how)
+    pruner.finish(data)
+    again = fp.Pruner(model, None, schedule=schedule, **how)
+    again.resume(pruner.masks, rounds=1)
+    assert again.done
+
+
+@pytest.mark.parametrize("measure", ["synflow", "ntk_sap", "prospr"])
+def test_measures_of_another_objective_are_refused(measure):
+    with pytest.raises(ValueError, match="a measure of the loss itself"):
+        fp.prune(
+            convnet(), measure=measure, sparsity=0.5, batches=batches(), schedule=fp.schedules.adaptive(3, order=1)
+        )

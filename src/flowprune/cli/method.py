@@ -122,7 +122,7 @@ def method(
     return found
 
 
-def rule(protect: Sequence[str] | None, floor: float | None, **words: float | str) -> dict[str, Any]:
+def rule(protect: Sequence[str] | None, floor: float | None, **words: float | str | None) -> dict[str, Any]:
     """Keywords of :class:`flowprune.prune.rule.Rule`: those that have the same words here, and what others come to.
 
     Example:

@@ -126,11 +126,11 @@ StepPenalty = Annotated[
     ),
 ]
 Curvature = Annotated[
-    Literal["ggn", "fisher_mc", "empirical", "hutchinson"],
+    Literal["ggn", "fisher_mc", "empirical", "hutchinson"] | None,
     typer.Option(
         "--curvature",
-        help="The diagonal that obd and qm read: of the generalized Gauss-Newton matrix, its Monte-Carlo estimate, the "
-        "empirical Fisher, or an estimate of the Hessian's.",
+        help="The diagonal that obd and qm read: of the generalized Gauss-Newton matrix (the default), its Monte-Carlo "
+        "estimate, the empirical Fisher, or an estimate of the Hessian's.",
         rich_help_panel=UNITS,
     ),
 ]

@@ -110,7 +110,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     members: Members = "producers",
     normalise: Normalise = "none",
     step_penalty: StepPenalty = 0.0,
-    curvature: Curvature = "ggn",
+    curvature: Curvature = None,
     scope: Scope = "global",
     protect: Protect = None,
     sparsity: Sparsity = None,

@@ -37,7 +37,7 @@ def score(  # noqa: PLR0913, each argument is an option of the command
     granularity: GranularityName = "channels",
     residual: Residual = "coupled",
     step_penalty: StepPenalty = 0.0,
-    curvature: Curvature = "ggn",
+    curvature: Curvature = None,
     samples: Samples = 1024,
     temperature: Temperature = 1.0,
     seed: Seed = 0,
@@ -66,8 +66,7 @@ def score(  # noqa: PLR0913, each argument is an option of the command
         input_shape=input_shape,
     )
     batches = subject.batches_for(chosen)
-    diagonal = curvature if "curvature" in chosen.needs else None
-    signals = gather(subject.model, subject.objective, batches, needs=chosen.needs, curvature=diagonal)
+    signals = gather(subject.model, subject.objective, batches, needs=chosen.needs, curvature=curvature)
     units = granularity_of(granularity, subject.example_inputs, residual=residual)
     scores = score_units(chosen, signals, units, step_penalty=step_penalty)
     scores_table(measure, scores)

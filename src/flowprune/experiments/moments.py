@@ -61,6 +61,9 @@ def require_in_training(where: str, cut: PruneSpec) -> None:
         ValueError: naming the field.
     """
     _require_unasked(where, cut, ONLY_BEFORE, "prune.at='training'")
+    if cut.schedule == "adaptive":
+        todo = "Cut before training or of a trained network, at one go."
+        raise invalid(f"{where}(prune.schedule)", "one of fixed rounds in training", cut.schedule, todo)
     if cut.rounds > 1:
         _require_cuts_that_stay(where, cut, "where there are several rounds in training")
 

@@ -124,7 +124,17 @@ def cut_row(cut: Cut, epoch: int, batches: Batches) -> Row:
         "scored_on": index_fingerprint(batches.indices),
         "gather_seconds": cut.gather_seconds,
         "cut_seconds": cut.cut_seconds,
+        **_stage(cut),
     }
+
+
+def _stage(cut: Cut) -> Row:
+    """What was predicted and measured of a stage that was sized by that."""
+    stage = cut.stage
+    if stage is None:
+        return {}
+    told = {"predicted": stage.predicted, "measured": stage.measured, "trials": stage.trials, "within": stage.within}
+    return {f"stage_{name}": value for name, value in told.items()}
 
 
 def index_fingerprint(indices: Tensor) -> str:

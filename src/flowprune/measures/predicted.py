@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import prod
 
 from torch import Tensor
 
 from flowprune.core.errors import invalid, renamed
 from flowprune.core.tensors import wide
 from flowprune.masks import expand
+from flowprune.masks.apply import canonical
 from flowprune.masks.expand import check_fingerprint
 from flowprune.signals import Signals
 
@@ -38,11 +40,11 @@ def predicted_change(signals: Signals, masks: Mapping[str, Tensor], order: int =
         raise invalid("predicted_change(order=)", "1 or 2", order)
     _require_here("predicted_change", signals, masks)
     gradient = signals.require("gradient")
-    change = -sum(_cut_sum(cut, theta * gradient[name]) for name, theta, cut in _cut_entries(signals, masks, gradient))
+    change = -sum(_cut_sum(cut, theta, gradient[name]) for name, theta, cut in _cut_entries(signals, masks, gradient))
     if order == 2:
         curvature = signals.require("curvature")
         entries = _cut_entries(signals, masks, curvature)
-        change += 0.5 * sum(_cut_sum(cut, theta.square() * curvature[name]) for name, theta, cut in entries)
+        change += 0.5 * sum(_cut_sum(cut, theta, theta, curvature[name]) for name, theta, cut in entries)
     return change
 
 
@@ -61,9 +63,7 @@ def predicted_gradient_norm_change(signals: Signals, masks: Mapping[str, Tensor]
     """
     _require_here("predicted_gradient_norm_change", signals, masks)
     product = signals.require("hessian_gradient")
-    return -2.0 * sum(
-        _cut_sum(cut, theta * product[name]) for name, theta, cut in _cut_entries(signals, masks, product)
-    )
+    return -2.0 * sum(_cut_sum(cut, theta, product[name]) for name, theta, cut in _cut_entries(signals, masks, product))
 
 
 def _require_here(where: str, signals: Signals, masks: Mapping[str, Tensor]) -> None:
@@ -85,7 +85,7 @@ def _cut_entries(
     signals: Signals, masks: Mapping[str, Tensor], known: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Name, values and a boolean of what is cut; a cut entry that is not zero must have a derivative."""
-    for name, keep in expand(signals.params, masks).items():
+    for name, keep in expand(signals.params, _named(signals, masks)).items():
         theta = signals.params[name]
         cut = (~keep).to(theta.device).expand(theta.shape)
         if name in known:
@@ -99,5 +99,11 @@ def _cut_entries(
             )
 
 
-def _cut_sum(cut: Tensor, values: Tensor) -> float:
-    return float(wide(values[cut]).sum())
+def _named(signals: Signals, masks: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The masks, of a tied parameter by its first name."""
+    return masks if signals.model is None else canonical(signals.model, masks)
+
+
+def _cut_sum(cut: Tensor, *factors: Tensor) -> float:
+    """The sum over what is cut of the product of some tensors, taken in float64 where there is that."""
+    return float(prod(wide(factor[cut]) for factor in factors).sum())

@@ -36,6 +36,10 @@ class OutputCurvature(Protocol):
         """Random v with E[v vᵀ] = ∇²_z ℓ, drawn from the global generator."""
         ...
 
+    def bytes(self, outputs: Tensor) -> int:
+        """What an example takes of memory beside its columns."""
+        ...
+
 
 @dataclass(frozen=True)
 class Derived:
@@ -74,24 +78,35 @@ class Derived:
         for _ in range(times):
             yield (root @ random_signs(root[:, 0, :, None])).reshape_as(outputs)
 
+    def bytes(self, outputs: Tensor) -> int:
+        """Of ∇²_z ℓ and its root, in float64, with what finding them takes."""
+        return 48 * self.count(outputs) ** 2
+
     def _root(self, outputs: Tensor, batch: Any) -> Tensor:
         """``(n, k, k)`` with ∇²_z ℓ = root rootᵀ."""
         import torch
 
         hessian = self._hessian(outputs, batch)
         values, vectors = torch.linalg.eigh(hessian.double())
-        least = values.amin(1)
-        if bool((least < -1e-5 * values.abs().amax(1).clamp_min(1e-12)).any()):
+        least, rounding = values.amin(1), 16 * torch.finfo(hessian.dtype).eps
+        if bool((least < -1e-5 * values.abs().amax(1) - rounding).any()):
             rule = "a loss that is convex in the outputs, for the Gauss-Newton matrix to be a curvature of it"
             todo = "Ask for curvature='empirical' or 'hutchinson'."
             raise invalid("objective.per_example", rule, f"an eigenvalue of {float(least.min()):.3g}", todo)
         return (vectors * values.clamp_min(0).sqrt()[:, None]).to(outputs.dtype)
 
     def _hessian(self, outputs: Tensor, batch: Any) -> Tensor:
+        """In float64, where the loss takes that: it may be far smaller than what rounding leaves of it."""
+        try:
+            return self._differentiated(outputs.detach().double(), batch)
+        except RuntimeError:
+            return self._differentiated(outputs.detach(), batch)
+
+    def _differentiated(self, outputs: Tensor, batch: Any) -> Tensor:
         import torch
 
         with torch.enable_grad():
-            z = outputs.detach().requires_grad_()
+            z = outputs.requires_grad_()
             loss = loss_at(self.per_example, z, batch).sum()
             (slope,) = torch.autograd.grad(loss, z, create_graph=True, materialize_grads=True)
             rows = (
@@ -152,15 +167,17 @@ class Square:
 
     def columns(self, outputs: Tensor, batch: Any) -> Iterator[Tensor]:
         """√(2/k) times the unit vectors."""
-        import torch
-
         k = self.count(outputs)
         for index in range(k):
-            column = torch.zeros_like(outputs)
-            column.view(len(outputs), -1)[:, index] = math.sqrt(2 / k)
-            yield column
+            column = outputs.new_zeros(len(outputs), k)
+            column[:, index] = math.sqrt(2 / k)
+            yield column.view(outputs.shape)
 
     def samples(self, outputs: Tensor, batch: Any, times: int) -> Iterator[Tensor]:
         """√(2/k) times random signs."""
         for _ in range(times):
             yield random_signs(outputs).mul_(math.sqrt(2 / self.count(outputs)))
+
+    def bytes(self, outputs: Tensor) -> int:
+        """Nothing."""
+        return 0

@@ -72,6 +72,10 @@ class Softmax:
             labels = torch.multinomial(flat, 1).reshape(len(p), 1, -1)
             yield _back(root * p.scatter_add(1, labels, torch.full_like(p[:, :1], -1.0)), z, moved)
 
+    def bytes(self, outputs: Tensor) -> int:
+        """The probabilities, their tails and sums."""
+        return 5 * outputs[0].numel() * outputs.element_size()
+
 
 def aligned(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, bool]:
     """Logits with the classes on the second axis, the targets, and whether that axis was moved there.

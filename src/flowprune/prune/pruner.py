@@ -113,6 +113,9 @@ class Pruner:
         self.targets = self._aim.targets
         tells = () if self._adapts is None else self._adapts.needs
         self._needs = tuple(dict.fromkeys((*self.measure.needs, *self.rule.observe, *tells)))
+        if self.rule.curvature is not None and "curvature" not in self._needs:
+            unread = f"left out with {self.measure.name!r}, for which none is gathered"
+            raise invalid("Pruner(curvature=)", unread, self.rule.curvature)
         self._round = 0
         self._feasible = False  # whether the schedule is known to fit the model's units
         if not granularity.removes and self.rule.reference_compat:
@@ -268,6 +271,8 @@ class Pruner:
             self._resume_event(event, rounds)
         if masks is not None:
             self._way.resume(masks)
+            if self._adapts is not None:
+                self._adapts.resume(masks)
         self._round = rounds
 
     def _resume_event(self, state: Mapping[str, Any], rounds: int) -> None:

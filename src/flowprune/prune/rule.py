@@ -60,7 +60,8 @@ class Rule:
             those that read it.
         step_penalty: λ of (λ/2) Σ θ² in every score, see :func:`flowprune.measures.score`: the smaller steps are, the
             better a local model of the loss predicts what they cost.
-        curvature: Which diagonal is gathered where the measure needs one; see :class:`~flowprune.signals.Curvature`.
+        curvature: Which diagonal is gathered, see :class:`~flowprune.signals.Curvature`; None: ``"ggn"``, where one is
+            needed. Refused where none is.
         reference_compat: Choose channels as the founding paper's published code does, its mistakes included (see
             :mod:`flowprune.prune.published`); for comparison with numbers made by it. It has its own floor, so that
             another ``floor`` is refused.
@@ -85,7 +86,7 @@ class Rule:
     normalise: str = "none"
     members: Members = "producers"
     step_penalty: float = 0.0
-    curvature: str | Curvature = "ggn"
+    curvature: str | Curvature | None = None
     reference_compat: bool = False
     allow_revival: bool | None = None
     invert: bool = False
@@ -101,7 +102,7 @@ class Rule:
             raise unknown("Pruner(members=)", self.members, MEMBERS)
         if isinstance(self.curvature, str):
             Curvature(self.curvature)
-        elif not isinstance(self.curvature, Curvature):
+        elif self.curvature is not None and not isinstance(self.curvature, Curvature):
             raise invalid("Pruner(curvature=)", "a kind, or an fp.Curvature", self.curvature)
         require_step_penalty("Pruner(step_penalty=)", self.step_penalty)
         if "step_penalty" in self.options:

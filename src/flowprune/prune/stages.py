@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
-from flowprune.core.call_at import call_at
 from flowprune.core.errors import invalid
 from flowprune.core.tensors import dot
 from flowprune.masks import Masks, Pool, Scores, expand
@@ -55,7 +54,7 @@ class Point:
     """The network as the last stage left it.
 
     Attributes:
-        model: As it is now; it is not changed.
+        model: As it is now; it is left so.
         objective: The mean loss.
         batches: Read once for each trial.
         signals: Gathered at these weights.
@@ -85,19 +84,19 @@ class Point:
         moved = {name: value for name, value in step.items() if name in product}
         return predicted_change(self.signals, masks) + 0.5 * dot({name: product[name] for name in moved}, moved)
 
+    @torch.no_grad()
     def loss_without(self, masks: Masks) -> float:
-        """The mean loss with these at zero."""
+        """The mean loss with these at zero; the weights are put back."""
         params = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
-        cut = {name: params[name] * keep.to(params[name].device) for name, keep in expand(params, masks).items()}
-
-        def objective(forward: nn.Module, batch: Any) -> Tensor:
-            return self.objective(partial(_called, forward, cut), batch)
-
-        return mean_loss(self.model, objective, self.batches, mode=self.mode)
-
-
-def _called(model: nn.Module, tensors: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-    return call_at(model, tensors, args, kwargs)
+        kept = {name: keep.to(params[name].device) for name, keep in expand(params, masks).items()}
+        held = {name: params[name].clone() for name in kept}
+        try:
+            for name, keep in kept.items():
+                params[name].mul_(keep)
+            return self.loss()
+        finally:
+            for name, value in held.items():
+                params[name].copy_(value)
 
 
 class AdaptiveAim:
@@ -132,13 +131,20 @@ class AdaptiveAim:
         """Raise where stages cannot be measured.
 
         Raises:
-            ValueError: no objective, or a measure whose cuts come back.
+            ValueError: no objective, a measure of another objective than the loss, or one whose cuts come back.
         """
         if objective is None:
             raise invalid("Pruner(objective=)", "given, for stages to be measured", None)
+        if measure.objective is not None:
+            rule = "a measure of the loss itself with adaptive stages, which are sized by what they cost of it"
+            raise invalid("Pruner(measure=)", rule, measure.name, "Use fp.schedules.exponential(rounds).")
         if revives:
             todo = "Use fp.schedules.exponential(rounds)."
             raise invalid("Pruner(measure=)", "one whose cuts stay with adaptive stages", measure.name, todo)
+
+    def resume(self, masks: Masks) -> None:
+        """Go on where these masks of the original units were reached."""
+        self.reached = masks.total - masks.kept >= round(self.targets[-1] * masks.total)
 
     def stand(self, model: nn.Module, objective: Any, batches: Iterable[Any], signals: Signals) -> None:
         """Where the next stage begins."""
@@ -156,8 +162,8 @@ class AdaptiveAim:
             raise invalid("Pruner(schedule=)", "one of fixed stages where it is asked for in advance", "adaptive")
         alive = way.alive(scores)
         gone, total, last = alive.total - alive.kept, alive.total, round(self.targets[-1] * alive.total)
-        rest = last - gone
-        least = min(max(1, self._pace(gone, total, last, index) - gone), rest) if rest > 0 else 0
+        rest = max(last - gone, 0)
+        least = min(max(1, self._pace(gone, total, last, index) - gone), rest) if rest else 0
         loss = point.loss()
 
         def tried(removed: int) -> Stage:

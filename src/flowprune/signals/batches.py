@@ -99,6 +99,24 @@ def split(counted: Counted, most: int) -> list[Counted]:
     ]
 
 
+def shapes_of(counted: Counted) -> tuple[tuple[int, ...], ...]:
+    """The shapes of one example's tensors.
+
+    Example:
+        >>> import torch
+        >>> shapes_of(Counted(0, (torch.zeros(5, 2), torch.zeros(5)), 5))
+        ((2,), ())
+    """
+    found: list[tuple[int, ...]] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tuple(tensor.shape[1:]))
+        return tensor
+
+    mapped(counted.batch, note)
+    return tuple(found)
+
+
 def part(counted: Counted, start: int, stop: int) -> Any:
     """Examples ``start`` to ``stop`` of a batch.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprune.core.errors import invalid
-from flowprune.signals.batches import Counted, split
+from flowprune.signals.batches import Counted, shapes_of, split
 from flowprune.signals.gradient import finite_losses
 from flowprune.signals.per_example import Contribution, PerExample, Pulled, Way, choose
 
@@ -18,7 +18,7 @@ class Squares(NamedTuple):
     """What a pass over the batches gives.
 
     Attributes:
-        mean: By parameter, E over examples of the sum of squares.
+        mean: By parameter, E over examples of the sum of squares; of half precision in float32.
         losses: Mean loss of each batch.
         sizes: Examples in each batch.
     """
@@ -46,7 +46,7 @@ def squares_pass(
         per_example: The loss of each example.
         batches: Read once.
         params: What is differentiated.
-        most: Examples at a time; a number, or asked once the way is known.
+        most: Examples at a time; a number, or asked of the first batch of each shape.
         pulled: The vectors that are pulled back from the outputs to the parameters.
 
     Raises:
@@ -58,6 +58,7 @@ def squares_pass(
         for name, parameter in params.items()
     }
     way: Way | None = None
+    shapes, at_once = None, 0
     losses: list[Tensor] = []
     sizes: list[int] = []
 
@@ -67,12 +68,12 @@ def squares_pass(
     for counted in batches:
         if way is None:
             way = choose(model, per_example, params, counted, pulled)
-            most = most if isinstance(most, int) else most(way, counted)
-        assert isinstance(most, int)
-        each = torch.cat([_checked(way.run(part.batch, add), part) for part in split(counted, most)])
+        if shapes != (shapes := shapes_of(counted)):
+            at_once = most if isinstance(most, int) else most(way, counted)
+        each = torch.cat([_checked(way.run(part.batch, add), part) for part in split(counted, at_once)])
         losses.append(each.mean())
         sizes.append(counted.size)
-    mean = {name: sums.pop(name).div_(sum(sizes)).to(parameter.dtype) for name, parameter in params.items()}
+    mean = {name: sums.pop(name).div_(sum(sizes)) for name in params}
     return Squares(mean, finite_losses(losses), sizes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -28,10 +29,22 @@ def require_mean(objective: Any, model: nn.Module, counted: Counted) -> None:
     """
     if counted.size < 2:
         return
-    first, second, both = (float(objective(model, part(counted, *ends))) for ends in ((0, 1), (1, 2), (0, 2)))
+    losses = [objective(model, part(counted, *ends)) for ends in ((0, 1), (1, 2), (0, 2))]
+    dtype, (first, second, both) = losses[0].dtype, map(float, losses)
     mean = 0.5 * (first + second)
-    if abs(both - mean) <= 1e-3 * max(abs(first), abs(second), 1e-6):
+    tolerance = max(1e-3, 8 * torch.finfo(dtype).eps)
+    if abs(both - mean) <= tolerance * max(abs(first), abs(second), 1e-6):
         return
     got = f"{both:.6g} of two examples whose losses are {first:.6g} and {second:.6g}"
     todo = "Divide a sum by the number of examples (reduction='mean')."
     raise ValueError(f"gather(objective=) must be a mean over examples; got {got}. {todo}")
+
+
+def of_means(objective: Any, model: nn.Module, batches: Iterable[Counted]) -> Iterator[Counted]:
+    """The batches, the first of them that has two examples tried by :func:`require_mean`."""
+    tried = False
+    for counted in batches:
+        if not tried and counted.size > 1:
+            require_mean(objective, model, counted)
+            tried = True
+        yield counted

@@ -21,7 +21,7 @@ from flowprune.signals.fisher import Squares, squares_pass
 from flowprune.signals.gradient import MOMENTS, FirstPass, Loss, finite_losses, first_pass, loss_of, over_examples
 from flowprune.signals.hessian import second_pass, twice_differentiable
 from flowprune.signals.mean import live
-from flowprune.signals.mean_of_examples import require_mean
+from flowprune.signals.mean_of_examples import of_means
 from flowprune.signals.per_example import PerExample
 from flowprune.signals.precision import cast
 from flowprune.signals.signals import Mode
@@ -159,6 +159,8 @@ def _forward_only(request: Request, batches: Iterable[Counted]) -> Fields:
 def _fisher(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fields:
     """The diagonal of the empirical Fisher matrix, which is a curvature as well."""
     per_example = require_per_example(request)
+    if "curvature" in request.needs:
+        batches = of_means(request.objective, request.model, batches)
     found = squares_pass(request.model, per_example, batches, request.params, most=request.micro_batch)
     fields = _told(found)
     fisher = request.live(found.mean)
@@ -171,8 +173,8 @@ def _fisher(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fi
 
 def _curvature(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fields:
     """A diagonal that stands for the Hessian's."""
-    asked, leading, batches = request.curvature, *_peeked(batches)
-    require_mean(request.objective, request.model, leading)
+    asked = request.curvature
+    batches = of_means(request.objective, request.model, batches)
     if asked.kind == "hutchinson":
         found = hutchinson_pass(
             request.model,
@@ -193,13 +195,6 @@ def _curvature(request: Request, batches: Iterable[Counted], rewind: Restore) ->
 
 def _told(found: Squares) -> Fields:
     return {"loss": over_examples(found.losses, found.sizes), "samples": sum(found.sizes)}
-
-
-def _peeked(batches: Iterable[Counted]) -> tuple[Counted, Iterable[Counted]]:
-    """The first of them, and all of them."""
-    rest = iter(batches)
-    leading = next(rest)
-    return leading, chain([leading], rest)
 
 
 def require_per_example(request: Request) -> PerExample:

@@ -62,8 +62,10 @@ class Curvature:
     @property
     def bytes(self) -> int:
         """The memory as a number."""
-        if isinstance(self.memory, int):
+        if isinstance(self.memory, int) and not isinstance(self.memory, bool):
             return self.memory
+        if not isinstance(self.memory, str):
+            raise invalid("Curvature(memory=)", "a whole number of bytes, or a string such as '512MiB'", self.memory)
         for unit, size in UNITS.items():
             number = self.memory.removesuffix(unit).strip()
             if self.memory.endswith(unit) and number.replace(".", "", 1).isdigit():

@@ -14,8 +14,6 @@ from flowprune.signals.curvature.memory import examples_within, footprint, worki
 from flowprune.signals.fisher import Squares, squares_pass
 from flowprune.signals.per_example import CHUNK, PerExample, Way
 
-CPU_EXAMPLES = 64
-
 
 def gauss_newton_pass(
     model: nn.Module,
@@ -70,7 +68,7 @@ def _examples(
     vectors = curvature.count(print_.outputs) if asked.kind == "ggn" else asked.samples
     what = f"{print_.outputs[0].numel():,} outputs"
     if way.name == "hooked":
-        each, fixed = print_.for_vectors(vectors), working_space(params)
+        each, fixed = print_.for_vectors(vectors) + curvature.bytes(print_.outputs), working_space(params)
         return examples_within(asked, each, fixed, most=most, what=what)
-    each = 2 * print_.parameters + 3 * print_.graph
+    each = 4 * print_.parameters + 3 * print_.graph + curvature.bytes(print_.outputs)
     return examples_within(asked, each, 0, most=min(most, CHUNK), what=what)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowprune.objectives.output_curvature import random_signs
 from flowprune.signals.as_found import random_state
-from flowprune.signals.batches import Counted, part, split
+from flowprune.signals.batches import Counted, part, shapes_of, split
 from flowprune.signals.curvature.asked import Curvature
 from flowprune.signals.curvature.memory import examples_within, footprint
 from flowprune.signals.fisher import Squares
@@ -49,11 +49,12 @@ def hutchinson_pass(
     mean = Mean()
     losses: list[Tensor] = []
     sizes: list[int] = []
-    way = most = None
+    way = most = shapes = None
     with twice_differentiable():
         for counted in batches:
             if way is None:
                 way = _way(model, objective, params, counted)
+            if shapes != (shapes := shapes_of(counted)):
                 most = _examples(model, objective, params, counted, asked, micro_batch)
             total = torch.zeros(())
             for some in split(counted, counted.size if micro_batch is None else most or 1):

@@ -14,6 +14,7 @@ from flowprune.signals.batches import Counted, part
 from flowprune.signals.curvature.asked import Curvature, in_words
 from flowprune.signals.per_example import Called
 from flowprune.signals.per_example.convolved import UNFOLDED_BYTES
+from flowprune.signals.per_example.outer import GROUP_BYTES
 
 CHEAPER = {"ggn": ("fisher_mc", "hutchinson", "empirical"), "fisher_mc": ("empirical",), "hutchinson": ("empirical",)}
 
@@ -119,4 +120,5 @@ def examples_within(asked: Curvature, each: int, fixed: int, *, most: int, what:
 def working_space(params: Mapping[str, nn.Parameter]) -> int:
     """Bytes that the squares of one layer take, beside the sums: patches of inputs, and twice the largest weight."""
     largest = max(parameter.numel() * parameter.element_size() for parameter in params.values())
-    return UNFOLDED_BYTES + 2 * largest
+    on_cpu = all(parameter.device.type == "cpu" for parameter in params.values())
+    return UNFOLDED_BYTES + 2 * largest + (0 if on_cpu else 2 * GROUP_BYTES)

@@ -29,6 +29,16 @@ Consume = Callable[[str, Contribution], None]
 """What to do with a parameter's contribution; called while the backward pass runs, then the parts are freed."""
 
 
+def at_least_single(tensor: Tensor) -> Tensor:
+    """Half precision as float32: squares of small gradients would be zero in it.
+
+    Example:
+        >>> at_least_single(torch.ones(1, dtype=torch.float16)).dtype
+        torch.float32
+    """
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 @dataclass(frozen=True, eq=False)
 class Dense:
     """The gradients themselves, ``(n, *shape)``: for parameters that are small, such as biases and norms.
@@ -42,7 +52,8 @@ class Dense:
 
     def squares(self) -> Tensor:
         """sum_i g_i^2."""
-        return torch.linalg.vecdot(self.gradients, self.gradients, dim=0)
+        gradients = at_least_single(self.gradients)
+        return torch.linalg.vecdot(gradients, gradients, dim=0)
 
     def joined(self, others: Sequence[Dense]) -> Dense:
         """One after the other."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from flowprune.core.call_at import call_at
 from flowprune.core.errors import PruningError, invalid
-from flowprune.signals.per_example.contribution import Consume, Contribution
+from flowprune.signals.per_example.contribution import Consume, Contribution, at_least_single
 from flowprune.signals.per_example.layers import Rule, rule_for
 
 PerExample = Callable[[Callable[..., Any], Any], Tensor]
@@ -198,7 +198,8 @@ def _watch(path: str, rule: Rule, anchor: Tensor, calls: Counter[str], consume: 
             if a._version != version or len(a) != len(b):
                 raise UnwatchableError(f"the input of {path} is overwritten after use")
             with torch.no_grad():
-                for name, contribution in rule(module, a, b).items():
+                inputs = at_least_single(a) if a.is_floating_point() else a
+                for name, contribution in rule(module, inputs, at_least_single(b)).items():
                     consume(prefix + name, contribution)
 
         if output.requires_grad:

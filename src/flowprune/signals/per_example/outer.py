@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 CACHE_BYTES = 1 << 21
+GROUP_BYTES = CACHE_BYTES << 6
 FEW_POSITIONS = 4
 
 
@@ -84,7 +85,7 @@ class Outer:
         """Many examples at a time, as many as fit beside a batch's activations."""
         (n, d, _), each = self.a.shape, self._each
         p = each.shape[2]
-        most = max(1, (CACHE_BYTES << 6) // (p * d * self.a.element_size()))
+        most = max(1, GROUP_BYTES // (p * d * self.a.element_size()))
         total = self.a.new_zeros(p, d)
         for start in range(0, n, most):
             some = slice(start, start + most)
