@@ -36,7 +36,7 @@ samples: *LM* has d = 0, *OBD* has g = 0, *QM* has both, and magnitude pruning h
 and the number of stages keep steps local. ΔL is the loss on the whole training set, without augmentation, right after
 pruning − right before.
 
-**How to read it.** Means are over five seeds, ± one sample standard deviation. Each claim has a statistic that is
+**How to read it.** Means are over the n seeds that are stored, five in a whole study, ± one sample standard deviation. Each claim has a statistic that is
 positive where it holds, computed seed by seed; it *holds* where the whole 95 % interval over the seeds (Student's t; of
 correlations by Fisher's z) is above zero, *does not hold* where it is below, and is *undecided* otherwise. Of a claim
 that two things are alike, the statistic is a margin less the size of their difference, with the interval of the
