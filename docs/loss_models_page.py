@@ -36,13 +36,13 @@ samples: *LM* has d = 0, *OBD* has g = 0, *QM* has both, and magnitude pruning h
 and the number of stages keep steps local. ΔL is the loss on the whole training set, without augmentation, right after
 pruning − right before.
 
-**How to read it.** Means are over the n seeds that are stored, five in a whole study, ± one sample standard deviation. Each claim has a statistic that is
-positive where it holds, computed seed by seed; it *holds* where the whole 95 % interval over the seeds (Student's t; of
-correlations by Fisher's z) is above zero, *does not hold* where it is below, and is *undecided* otherwise. Of a claim
-that two things are alike, the statistic is a margin less the size of their difference, with the interval of the
-difference. Where stages or λ are chosen, they are chosen for each seed by the other four. Images, widths and epochs are
-a fraction of the paper's: accuracies compare with each other and with no paper's, and "does not hold" is a statement
-about these settings.
+**How to read it.** Means are over the n seeds that are stored, five in a whole study, ± one sample standard deviation.
+Each claim has a statistic that is positive where it holds, computed seed by seed; it *holds* where the whole 95 %
+interval over the seeds (Student's t; of correlations by Fisher's z) is above zero, *does not hold* where it is below,
+and is *undecided* otherwise. Of a claim that two things are alike, the statistic is a margin less the size of their
+difference, with the interval of the difference. Where stages or λ are chosen, they are chosen for each seed by the
+other four. Images, widths and epochs are a fraction of the paper's: accuracies compare with each other and with no
+paper's, and "does not hold" is a statement about these settings.
 """
 NOT_DONE = """The studies at the paper's own size, {runs} runs each with nine step penalties, were not run.
 They are made by `flowprune sweep --study NAME --set device=cuda`, with NAME one of {names}; a single run by
