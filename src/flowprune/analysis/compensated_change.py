@@ -5,30 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from flowprune.analysis.step_change import measured_step_change, predicted_step_change
+from flowprune.analysis.loss_change import LossChange, step_change
 from flowprune.core.arguments import require_model
-from flowprune.masks import Compensation, compensate, expand
+from flowprune.masks import Compensation, compensate
+from flowprune.masks.apply import canonical
+from flowprune.masks.step import cut_step
 from flowprune.signals import Signals, gather
 from flowprune.signals.point import require_same_weights
-
-
-class StepCost(NamedTuple):
-    """The change of the loss in one step of the parameters.
-
-    Attributes:
-        predicted: To first order; by sign: negative says that the loss falls.
-        second: To second order, with the diagonal curvature of the signals; None where they have none.
-        measured: What it was.
-    """
-
-    predicted: float
-    second: float | None
-    measured: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +28,8 @@ class CompensatedChange:
         compensation: What the outputs of each layer miss, before and after.
     """
 
-    masked: StepCost
-    compensated: StepCost
+    masked: LossChange
+    compensated: LossChange
     compensation: Compensation
 
     def __str__(self) -> str:
@@ -86,6 +73,7 @@ def compensated_change(
         ValueError: what ``fp.compensate`` and ``fp.gather`` refuse, or signals of other weights.
 
     Example:
+        >>> import torch
         >>> import flowprune as fp
         >>> _ = torch.manual_seed(0)
         >>> model, x = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), torch.randn(64, 4)
@@ -101,19 +89,12 @@ def compensated_change(
     compensation = compensate(twin, masks, kept, damping=damping, sequential=sequential)
     if signals is None:
         signals = gather(model, objective, kept, needs=("gradient",))
-    params = {name: param.detach() for name, param in model.named_parameters()}
     require_same_weights("compensated_change", signals, model)
-    keep = {name: mask.to(params[name].device) for name, mask in expand(params, masks).items()}
-    cut = {name: torch.where(mask, torch.zeros_like(params[name]), -params[name]) for name, mask in keep.items()}
-
-    def cost(step: Mapping[str, Tensor]) -> StepCost:
-        second = None if signals.curvature is None else predicted_step_change(signals, step, order=2)
-        measured = measured_step_change(model, objective, kept, step)
-        return StepCost(predicted_step_change(signals, step), second, measured)
-
-    return CompensatedChange(cost(cut), cost(compensation.step), compensation)
+    cut = cut_step(dict(model.named_parameters()), canonical(model, masks))
+    alone, made_up = (step_change(model, objective, kept, step, signals=signals) for step in (cut, compensation.step))
+    return CompensatedChange(alone, made_up, compensation)
 
 
-def _told(cost: StepCost) -> str:
+def _told(cost: LossChange) -> str:
     second = "-" if cost.second is None else f"{cost.second:.4g}"
-    return f"{cost.predicted:>12.4g}{second:>12}{cost.measured:>12.4g}"
+    return f"{cost.first:>12.4g}{second:>12}{cost.measured:>12.4g}"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from copy import deepcopy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from flowprune.core.arguments import require_model
-from flowprune.core.tensors import dot
-from flowprune.masks import apply, expand
-from flowprune.measures.predicted import predicted_change
-from flowprune.signals import Mode, Signals, gather, hessian_product, mean_loss
+from flowprune.core.errors import renamed
+from flowprune.masks.apply import canonical
+from flowprune.masks.step import cut_step
+from flowprune.measures.predicted import predicted_change, predicted_step_change
+from flowprune.signals import Mode, Signals, gather
 from flowprune.signals.point import require_same_weights
+from flowprune.signals.step import curvature_along, measured_step_change
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def loss_change(
         ValueError: signals of other weights, masks for another model, and what ``fp.gather`` refuses.
 
     Example:
+        >>> import torch
         >>> from flowprune.objectives import mean_squared_error
         >>> model = nn.Linear(2, 1, bias=False)
         >>> _ = nn.init.ones_(model.weight)
@@ -97,25 +98,46 @@ def loss_change(
         signals = gather(model, objective, kept, mode=mode)
     else:
         require_same_weights("loss_change", signals, model)
-    first = predicted_change(signals, masks)
-    second = None if signals.curvature is None else predicted_change(signals, masks, order=2)
-    quadratic = _quadratic(model, objective, kept, masks, mode=mode) if full else None
-    measured = measured_change(model, objective, kept, masks, mode=mode)
-    return LossChange(first, second, None if quadratic is None else first + quadratic, measured)
+        predicted_change(signals, masks)  # refuses masks that were chosen at other weights
+    step = cut_step(dict(model.named_parameters()), canonical(model, masks))
+    return step_change(model, objective, kept, step, signals=signals, full=full, mode=mode)
 
 
-def _quadratic(
-    model: nn.Module, objective: Any, batches: list[Any], masks: Mapping[str, Tensor], *, mode: Mode
-) -> float:
-    """½ δᵀHδ."""
-    params = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    step = {
-        name: torch.where(keep.to(params[name].device), torch.zeros_like(params[name]), -params[name])
-        for name, keep in expand(params, masks).items()
-    }
-    product = hessian_product(model, objective, batches, step, mode=mode)
-    along = {name: value for name, value in step.items() if name in product}
-    return 0.5 * dot({name: product[name].to(value) for name, value in along.items()}, along)
+def step_change(
+    model: nn.Module,
+    objective: Any,
+    batches: Sequence[Any],
+    step: Mapping[str, Tensor],
+    *,
+    signals: Signals,
+    full: bool = False,
+    mode: Mode = "eval",
+) -> LossChange:
+    """Predicted and measured change of the loss in any step δ of the parameters; see :func:`loss_change`.
+
+    Args:
+        model: At θ; it is left as found.
+        objective: As for ``fp.gather``.
+        batches: Read several times.
+        step: δ, by parameter name.
+        signals: Of this model at these weights.
+        full: Whether δᵀHδ is asked for besides.
+        mode: The model runs in.
+
+    Example:
+        >>> import torch
+        >>> from flowprune.objectives import mean_squared_error
+        >>> layer, batch = nn.Linear(1, 1, bias=False), (torch.ones(1, 1), torch.zeros(1, 1))     # L = w²
+        >>> _ = nn.init.ones_(layer.weight)
+        >>> signals = gather(layer, mean_squared_error(), [batch])
+        >>> step_change(layer, mean_squared_error(), [batch], {"weight": torch.ones(1, 1)}, signals=signals).measured
+        3.0
+    """
+    first = predicted_step_change(signals, step)
+    second = None if signals.curvature is None else predicted_step_change(signals, step, order=2)
+    half = 0.5 * curvature_along(model, objective, batches, step, mode=mode) if full else None
+    measured = measured_step_change(model, objective, batches, step, mode=mode)
+    return LossChange(first, second, None if half is None else first + half, measured)
 
 
 def measured_change(
@@ -136,7 +158,7 @@ def measured_change(
         >>> measured_change(layer, loss, [(torch.ones(4, 1), None)], {"weight": torch.tensor([[False]])})
         -2.0
     """
-    kept = list(batches)
-    before = mean_loss(model, objective, kept, mode=mode)
-    masked = apply(deepcopy(model), masks)
-    return mean_loss(masked, objective, kept, mode=mode) - before
+    require_model("measured_change", model)
+    with renamed({"apply(": "measured_change("}):
+        step = cut_step(dict(model.named_parameters()), canonical(model, masks))
+    return measured_step_change(model, objective, batches, step, mode=mode)

@@ -57,7 +57,8 @@ def _dot(a: Tensor, b: Tensor) -> float:
     parts: list[Tensor] = []
     for start in range(0, x.numel(), BLOCK):
         left = wide(x[start : start + BLOCK])
-        parts.append(torch.dot(left, left if a is b else wide(y[start : start + BLOCK])))
+        right = left if a is b else wide(y[start : start + BLOCK])
+        parts.append(torch.dot(left, right if right.device == left.device else right.to(left.device)))
     return float(torch.stack(parts).sum()) if parts else 0.0
 
 

@@ -17,6 +17,7 @@ from flowprune.analysis import (
     predicted_change,
     predicted_gradient_norm_change,
 )
+from flowprune.core.errors import invalid
 from flowprune.core.files import sha256
 from flowprune.core.tensors import squared_norm
 from flowprune.data import Batches
@@ -25,7 +26,7 @@ from flowprune.experiments.rows import Row
 from flowprune.masks import Masks, expand
 from flowprune.prune import Cut, Pruner
 from flowprune.schedules import Event
-from flowprune.signals import gather, mean_loss
+from flowprune.signals import Signals, gather, mean_loss
 from flowprune.train import EpochRecord
 
 
@@ -157,12 +158,12 @@ def _changes(parts: Parts, cut: Cut, uncut: nn.Module, batches: Batches) -> dict
     trained = mean_loss(uncut, parts.objective, batches)
     masked = _masked(uncut, cut.masks)
     after = gather(masked, parts.scored, batches, needs=("gradient",))
-    loss = before.loss or 0.0
+    loss = scored_loss(before)
     norm2 = squared_norm(before.require("gradient"))
     changes = {
         "loss": loss,
         "predicted_loss_change": predicted_change(before, cut.masks),
-        "measured_loss_change": (after.loss or 0.0) - loss,
+        "measured_loss_change": scored_loss(after) - loss,
         "trained_loss": trained,
         "measured_trained_loss_change": mean_loss(masked, parts.objective, batches) - trained,
         "gradient_norm2": norm2,
@@ -171,6 +172,17 @@ def _changes(parts: Parts, cut: Cut, uncut: nn.Module, batches: Batches) -> dict
         changes["predicted_gradient_norm2_change"] = predicted_gradient_norm_change(before, cut.masks)
         changes["measured_gradient_norm2_change"] = squared_norm(after.require("gradient")) - norm2
     return changes
+
+
+def scored_loss(signals: Signals) -> float:
+    """The loss that signals are of.
+
+    Raises:
+        ValueError: no batch was run for them.
+    """
+    if signals.loss is None:
+        raise invalid("scored_loss(signals=)", "gathered with a loss", signals, 'Ask for needs=("gradient",).')
+    return signals.loss
 
 
 def layer_rows(hits: Collection[str], masks: Masks, *, turn: int) -> Iterator[Row]:

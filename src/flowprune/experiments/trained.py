@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from flowprune.analysis import predicted_change
 from flowprune.core.errors import PruningError
 from flowprune.experiments.parts import Parts
-from flowprune.experiments.recording import cut_row, layer_rows
+from flowprune.experiments.recording import cut_row, layer_rows, scored_loss
 from flowprune.experiments.rows import Row
 from flowprune.prune import Cut, Pruner
 from flowprune.signals import mean_loss
@@ -81,7 +81,7 @@ class _Stages:
 def _changes(parts: Parts, cut: Cut, batches: Iterable[object]) -> dict[str, float]:
     """Of the scored loss, by the stage: predicted to first and, where curvature is known, second order; measured."""
     signals = cut.signals
-    loss = signals.loss or 0.0
+    loss = scored_loss(signals)
     found = {"loss": loss, "predicted_loss_change": predicted_change(signals, cut.masks)}
     if signals.curvature is not None:
         found["predicted_loss_change_second"] = predicted_change(signals, cut.masks, order=2)

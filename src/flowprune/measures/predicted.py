@@ -1,18 +1,48 @@
-"""What a cut costs, predicted from signals taken before it."""
+"""What a step of the parameters costs, a cut among them, predicted from signals taken before it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from math import prod
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from flowprune.core.errors import invalid, renamed
-from flowprune.core.tensors import wide
-from flowprune.masks import expand
+from flowprune.core.tensors import dot, wide
 from flowprune.masks.apply import canonical
-from flowprune.masks.expand import check_fingerprint
+from flowprune.masks.step import cut_step
 from flowprune.signals import Signals
+from flowprune.signals.step import require_fit
+
+
+def predicted_step_change(signals: Signals, step: Mapping[str, Tensor], order: int = 1) -> float:
+    """Signed change of the loss when the parameters move by a step δ, predicted by a Taylor model.
+
+    Order 1 is gᵀδ = Σ g δ; order 2 adds ½ Σ d δ², with d the diagonal curvature in ``signals.curvature``.
+
+    Shapes: ``step[name]`` as ``signals.params[name]``; parameters that it leaves out do not move.
+    Units: loss units.
+    Assumes: at order 2, that curvature between two parameters does not count. Weights that make up for each other move
+    together, so it counts most for a step of :func:`flowprune.compensate`.
+
+    Raises:
+        ValueError: another order, a missing signal, or a step of another model.
+
+    Example:
+        >>> import torch
+        >>> w = torch.tensor([2.0, 1.0])
+        >>> signals = Signals(params={"w": w}, gradient={"w": torch.tensor([0.5, 3.0])}, curvature={"w": w})
+        >>> step = {"w": torch.tensor([1.0, -1.0])}
+        >>> predicted_step_change(signals, step), predicted_step_change(signals, step, order=2)  # + (2 + 1) / 2
+        (-2.5, -1.0)
+    """
+    if order not in (1, 2):
+        raise invalid("predicted_step_change(order=)", "1 or 2", order)
+    require_fit("predicted_step_change", signals.params, step)
+    change = _along("gradient", signals, step)
+    if order == 2:
+        squares = {name: wide(delta).square() for name, delta in step.items()}
+        change += 0.5 * _along("curvature", signals, squares)
+    return change
 
 
 def predicted_change(signals: Signals, masks: Mapping[str, Tensor], order: int = 1) -> float:
@@ -36,16 +66,8 @@ def predicted_change(signals: Signals, masks: Mapping[str, Tensor], order: int =
         >>> predicted_change(signals, {"w": torch.tensor([False, True])})
         -1.0
     """
-    if order not in (1, 2):
-        raise invalid("predicted_change(order=)", "1 or 2", order)
-    _require_here("predicted_change", signals, masks)
-    gradient = signals.require("gradient")
-    change = -sum(_cut_sum(cut, theta, gradient[name]) for name, theta, cut in _cut_entries(signals, masks, gradient))
-    if order == 2:
-        curvature = signals.require("curvature")
-        entries = _cut_entries(signals, masks, curvature)
-        change += 0.5 * sum(_cut_sum(cut, theta, theta, curvature[name]) for name, theta, cut in entries)
-    return change
+    with renamed({"predicted_step_change(": "predicted_change("}):
+        return predicted_step_change(signals, _step("predicted_change", signals, masks), order)
 
 
 def predicted_gradient_norm_change(signals: Signals, masks: Mapping[str, Tensor]) -> float:
@@ -61,15 +83,16 @@ def predicted_gradient_norm_change(signals: Signals, masks: Mapping[str, Tensor]
         ... )
         -2.0
     """
-    _require_here("predicted_gradient_norm_change", signals, masks)
-    product = signals.require("hessian_gradient")
-    return -2.0 * sum(_cut_sum(cut, theta, product[name]) for name, theta, cut in _cut_entries(signals, masks, product))
+    step = _step("predicted_gradient_norm_change", signals, masks)
+    with renamed({"predicted_step_change(": "predicted_gradient_norm_change("}):
+        return 2.0 * _along("hessian_gradient", signals, step)
 
 
-def _require_here(where: str, signals: Signals, masks: Mapping[str, Tensor]) -> None:
-    """Raise where masks were made for another model, or at other weights than the signals, as far as both say."""
+def _step(where: str, signals: Signals, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The cut as a step; refused where masks are of another model, or of other weights as far as both say."""
+    known = masks if signals.model is None else canonical(signals.model, masks)  # a tied weight by its first name
     with renamed({"apply(": f"{where}("}):
-        check_fingerprint(signals.params, masks)
+        step = cut_step(signals.params, known)
     chosen = getattr(masks, "point", None)
     if None not in (chosen, signals.point) and chosen != signals.point:
         todo = "Gather signals at the weights that are cut, or pass masks.at_any_weights() to ask it all the same."
@@ -79,31 +102,15 @@ def _require_here(where: str, signals: Signals, masks: Mapping[str, Tensor]) -> 
             f"signals of fingerprint {signals.point}",
             todo,
         )
+    return step
 
 
-def _cut_entries(
-    signals: Signals, masks: Mapping[str, Tensor], known: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Name, values and a boolean of what is cut; a cut entry that is not zero must have a derivative."""
-    for name, keep in expand(signals.params, _named(signals, masks)).items():
-        theta = signals.params[name]
-        cut = (~keep).to(theta.device).expand(theta.shape)
-        if name in known:
-            yield name, theta, cut
-        elif bool(theta[cut].any()):
-            raise invalid(
-                "predicted_change(signals=)",
-                "given a derivative for every entry that is cut",
-                f"none for {name!r}",
-                "Gather it with that parameter unfrozen.",
-            )
-
-
-def _named(signals: Signals, masks: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The masks, of a tied parameter by its first name."""
-    return masks if signals.model is None else canonical(signals.model, masks)
-
-
-def _cut_sum(cut: Tensor, *factors: Tensor) -> float:
-    """The sum over what is cut of the product of some tensors, taken in float64 where there is that."""
-    return float(prod(wide(factor[cut]) for factor in factors).sum())
+def _along(which: str, signals: Signals, step: Mapping[str, Tensor]) -> float:
+    """The inner product of a derivative and what moves; what moves must have one."""
+    known = signals.require(which)
+    moved = {name: delta for name, delta in step.items() if name in known or bool(delta.any())}
+    for name in moved:
+        if name not in known:
+            rule, todo = f"given a {which} for everything that moves", "Gather it with that parameter unfrozen."
+            raise invalid("predicted_step_change(signals=)", rule, f"none for {name!r}", todo)
+    return dot({name: known[name] for name in moved}, moved)

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowprune.core.errors import invalid
-from flowprune.core.tensors import dot
-from flowprune.masks import Masks, Pool, Scores, expand
+from flowprune.masks import Masks, Pool, Scores
+from flowprune.masks.step import cut_step
 from flowprune.measures import Measure
 from flowprune.measures.predicted import predicted_change
 from flowprune.prune.aim import SparsityAim, Way
 from flowprune.schedules.adaptive import Adapt
-from flowprune.signals import Mode, Signals, hessian_product, mean_loss
+from flowprune.signals import Mode, Signals, mean_loss
+from flowprune.signals.step import curvature_along, loss_after_step
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,16 @@ class Point:
         """The signed change of the loss when these are cut, by the Taylor model."""
         if not self.adapt.full:
             return predicted_change(self.signals, masks, self.adapt.order)
-        params = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
-        kept = expand(params, masks)
-        step = {name: params[name] * keep.to(params[name].device) - params[name] for name, keep in kept.items()}
-        product = hessian_product(self.model, self.objective, self.batches, step, mode=self.mode)
-        moved = {name: value for name, value in step.items() if name in product}
-        return predicted_change(self.signals, masks) + 0.5 * dot({name: product[name] for name in moved}, moved)
+        step = self._step(masks)
+        along = curvature_along(self.model, self.objective, self.batches, step, mode=self.mode)
+        return predicted_change(self.signals, masks) + 0.5 * along
 
-    @torch.no_grad()
     def loss_without(self, masks: Masks) -> float:
-        """The mean loss with these at zero; the weights are put back."""
-        params = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
-        kept = {name: keep.to(params[name].device) for name, keep in expand(params, masks).items()}
-        held = {name: params[name].clone() for name in kept}
-        try:
-            for name, keep in kept.items():
-                params[name].mul_(keep)
-            return self.loss()
-        finally:
-            for name, value in held.items():
-                params[name].copy_(value)
+        """The mean loss with these at zero."""
+        return loss_after_step(self.model, self.objective, self.batches, self._step(masks), mode=self.mode)
+
+    def _step(self, masks: Masks) -> dict[str, Tensor]:
+        return cut_step(dict(self.model.named_parameters()), masks)
 
 
 class AdaptiveAim:
