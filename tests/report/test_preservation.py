@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import statistics
 from pathlib import Path
@@ -63,14 +62,6 @@ def rows(name=MLP, *, change=kept, accuracy=unrelated, specs=None):
 @pytest.fixture(scope="module")
 def whole():
     return rows()
-
-
-@pytest.fixture(scope="module")
-def generator():
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_each_way_to_prune_is_a_point_with_its_seeds(whole):

@@ -26,6 +26,14 @@ class CompensatedChange:
         masked: Of masks alone.
         compensated: Of masks and compensated weights.
         compensation: What the outputs of each layer miss, before and after.
+
+    Example:
+        >>> alone, made_up = LossChange(0.5, None, None, 0.75), LossChange(0.25, None, None, 0.125)
+        >>> print(CompensatedChange(alone, made_up, Compensation({}, {})))
+                loss     order 1     order 2    measured
+                 cut         0.5           -        0.75
+         compensated        0.25           -       0.125
+        output error of 0 layers
     """
 
     masked: LossChange
