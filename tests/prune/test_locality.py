@@ -131,7 +131,7 @@ def test_lm_4_what_goes_of_vgg_11_in_each_stage() -> None:
     assert sum(even) == sum(cut)
 
 
-def staged(measure: str, schedule: fp.schedules.Schedule, curvature: str = "ggn") -> tuple[nn.Module, list]:
+def staged(measure: str, schedule: fp.schedules.Schedule, curvature: str | None = None) -> tuple[nn.Module, list]:
     model = convnet()
     pruner = fp.Pruner(
         model, None, measure=measure, granularity=fp.Weights(), objective=cross_entropy(), schedule=schedule,
@@ -165,6 +165,13 @@ def test_lm_7_stages_are_nested_exact_and_of_weights_alone(measure: str, make: o
 def test_lm_7_draws_are_repeated_with_the_seed(curvature: str) -> None:
     one, two = (staged("qm", exponential(3, sparsity=0.7), curvature)[1][-1] for _ in range(2))
     assert all(torch.equal(two[name], mask) for name, mask in one.items())
+
+
+def test_a_curvature_that_nothing_reads_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"Pruner\(curvature=\) must be left out with 'lm', for which none is gathered"
+    ):
+        staged("lm", exponential(3, sparsity=0.7), "hutchinson")
 
 
 def test_lm_8_lm_is_the_slope_in_the_mask() -> None:
