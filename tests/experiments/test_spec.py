@@ -59,6 +59,7 @@ def other(value):
 OTHERWISE = {
     "prune.when": "stable_structure",
     "prune.when_options": {"looks": 2},
+    "prune.schedule_options": {"tolerance": 0.2},
     "prune.latest": 3,
     "prune.protect": ["stem.*"],
     "record.agreement": ["magnitude"],
@@ -74,6 +75,7 @@ OTHERWISE = {
     "prune.rescale": "layer",
     "prune.curvature": "empirical",
 }
+ADAPTIVE = {"prune.at": "trained", "prune.granularity": "weights", "prune.schedule": "adaptive"}
 BEFORE_TRAINING = ("prune.at", "prune.recipe", "prune.iterations", "prune.ablations", "prune.score_on", "prune.rescale")
 
 
@@ -84,6 +86,7 @@ def test_every_field_is_part_of_the_run_id():
     for path, value in fields:
         before = {"prune.at": "init", "prune.granularity": "weights"} if path in BEFORE_TRAINING else {}
         before |= {"prune.measure": "obd"} if path == "prune.curvature" else {}
+        before |= ADAPTIVE if path == "prune.schedule_options" else {}
         changed = override(spec, {**before, path: OTHERWISE[path] if path in OTHERWISE else other(value)})
         assert changed != spec, path
         seen.add(changed.run_id)

@@ -224,6 +224,38 @@ def test_more_stages_keep_more_of_the_loss(tmp_path):
     assert once > many + 0.6
 
 
+ADAPTIVE = {"prune.schedule": "adaptive", "prune.measure": "lm", "prune.sparsity": 0.6, "prune.rounds": 50}
+
+
+def test_a_spec_says_how_closely_adaptive_stages_are_predicted(tmp_path):
+    """A looser tolerance takes fewer stages; each says whether it is within it."""
+    counts = []
+    for tolerance in (0.05, 0.8):
+        options = {"tolerance": tolerance, "full": True}
+        spec = override(SPEC, {**ADAPTIVE, "prune.schedule_options": options})
+        cuts = rows(run(spec, tmp_path / str(tolerance), listen=silent), "cut")
+        for cut in cuts:
+            gap = abs(cut["stage_predicted"] - cut["stage_measured"])
+            assert cut["stage_within"] == (gap <= tolerance * max(abs(cut["stage_measured"]), 0.01 * cut["loss"]))
+        counts.append(len(cuts))
+    assert counts[0] > counts[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prune.schedule_options": {"tolerance": 2.0}}, r"schedule_options\).*tolerance=\) must be in \(0, 1\)"),
+        ({"prune.schedule_options": {"tolerence": 0.1}}, "tolerance, order, trials, negligible, full; got 'tolerence'"),
+        ({"prune.schedule_options": {"full": "yes"}}, "full=\\) must be True or False"),
+        ({"prune.schedule": "linear", "prune.schedule_options": {"full": True}}, "linear has none"),
+        ({"prune.at": "init", "prune.rounds": 1, "prune.schedule_options": {"full": True}}, "iterations=1"),
+    ],
+)
+def test_what_the_schedule_does_not_have_is_refused_when_the_spec_is_read(changes, said):
+    with pytest.raises(ValueError, match=said):
+        override(SPEC, {**ADAPTIVE, **changes})
+
+
 def test_adaptive_stages_are_as_many_as_they_come_to(tmp_path, monkeypatch):
     asked = {"prune.schedule": "adaptive", "prune.measure": "qm", "prune.sparsity": 0.2, "prune.rounds": 50}
     spec = override(SPEC, asked)

@@ -82,17 +82,31 @@ def units(recipe: str | None) -> str:
     return "channels" if recipe is None else "weights"
 
 
-def schedule_of(name: str | None, rounds: int | None, sparsity: float | None, *, recipe: str | None) -> Schedule | None:
-    """The schedule that is asked for, with the recipe's own name and rounds where they are not; None for that."""
+def schedule_of(
+    name: str | None,
+    rounds: int | None,
+    sparsity: float | None,
+    *,
+    recipe: str | None,
+    options: Sequence[str] | None = None,
+) -> Schedule | None:
+    """The schedule that is asked for, with the recipe's own name and rounds where they are not; None for that.
+
+    Example:
+        >>> schedule_of("adaptive", 9, 0.5, recipe=None, options=["tolerance=0.3", "full=true"]).adapt.tolerance
+        0.3
+    """
     from flowprune import schedules
     from flowprune.core.recipes import RECIPES
+    from flowprune.experiments.axes import assignments
 
+    own = assignments("--schedule-option", options or ())
     if recipe is None:
-        return schedules.build(name or "exponential", rounds=rounds or 1, sparsity=sparsity)
-    if name is None and rounds is None:
+        return schedules.build(name or "exponential", rounds=rounds or 1, sparsity=sparsity, options=own)
+    if name is None and rounds is None and not own:
         return None
     known = RECIPES[recipe]
-    return schedules.build(name or known.schedule, rounds=known.rounds if rounds is None else rounds)
+    return schedules.build(name or known.schedule, rounds=known.rounds if rounds is None else rounds, options=own)
 
 
 def method(

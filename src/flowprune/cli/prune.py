@@ -84,6 +84,16 @@ Schedule = Annotated[
         rich_help_panel=AMOUNT,
     ),
 ]
+ScheduleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--schedule-option",
+        metavar="NAME=VALUE",
+        help="What the schedule has besides, such as --schedule adaptive --rounds 100 --schedule-option tolerance=0.2; "
+        "may be given several times.",
+        rich_help_panel=AMOUNT,
+    ),
+]
 BatchSizes = Annotated[
     str,
     typer.Option("--batch-sizes", help="At which the passes before and after are timed.", rich_help_panel=OUTPUT),
@@ -117,6 +127,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
     budget: BudgetText = None,
     rounds: Rounds = None,
     schedule: Schedule = None,
+    schedule_option: ScheduleOption = None,
     floor: Floor = None,
     dataset: AnyDataset = None,
     data_dir: DataDir = None,
@@ -145,7 +156,7 @@ def prune(  # noqa: PLR0913, each argument is an option of the command
         measure=measure,
         sparsity=sparsity,
         granularity=granularity_of(granularity or units(recipe), subject.example_inputs, residual=residual),
-        schedule=schedule_of(schedule, rounds, sparsity, recipe=recipe),
+        schedule=schedule_of(schedule, rounds, sparsity, recipe=recipe, options=schedule_option),
         seed=seed,
         **scored(subject, measure, recipe, temperature=temperature, compensate=compensate),
         **method(recipe, scope=scope, ablate=ablate, score_on=score_on, rescale=rescale, compensate=compensate),

@@ -51,15 +51,11 @@ def configured(path: Path | None, preset: str | None, settings: list[str]) -> Sp
     Raises:
         ValueError: neither or both were named, or a field is not one.
     """
-    from flowprune.experiments.axes import distinct, parse_axis
+    from flowprune.experiments.axes import assignments
     from flowprune.experiments.presets import PRESETS
     from flowprune.experiments.spec import override, read
 
     if (path is None) == (preset is None):
         raise invalid("SPEC.toml", "given, or --preset NAME instead", (path and str(path), preset))
     base = read(path) if path is not None else PRESETS[str(preset)]
-    changes = distinct("--set", (parse_axis(text, option="--set") for text in settings))
-    for field, values in changes.items():
-        if len(values) != 1:
-            raise invalid("--set", "one value for one field", field, "For many values, use: flowprune sweep --axis")
-    return override(base, {field: value for field, (value,) in changes.items()})
+    return override(base, assignments("--set", settings, many="For many values, use: flowprune sweep --axis"))

@@ -129,7 +129,7 @@ def planned(
     Raises:
         ValueError: more than one of them was named, or axes beside a study.
     """
-    from flowprune.experiments.axes import distinct, expand, parse_axis
+    from flowprune.experiments.axes import assignments, distinct, expand, parse_axis
     from flowprune.experiments.spec import override
     from flowprune.experiments.studies import STUDIES
 
@@ -140,8 +140,8 @@ def planned(
         return expand(configured(path, preset, settings), axes)
     if path is not None or preset is not None or axis:
         raise invalid("--study", "given without SPEC.toml, --preset and --axis", study, "A study has its own.")
-    changes = distinct("--set", (parse_axis(text, option="--set") for text in settings))
-    return [override(spec, {field: value for field, (value, *_) in changes.items()}) for spec in STUDIES[study].specs]
+    changes = assignments("--set", settings, many="The runs of a study differ in what its file says.")
+    return [override(spec, changes) for spec in STUDIES[study].specs]
 
 
 def chosen(specs: Sequence[Spec], only: Sequence[str]) -> list[Spec]:

@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from flowprune import objectives, schedules
+from flowprune import objectives
 from flowprune.core.errors import PruningError
 from flowprune.core.recipes import RECIPES
 from flowprune.core.seeds import derive
 from flowprune.experiments.collapsing import collapse_rows
 from flowprune.experiments.locality import locality
+from flowprune.experiments.moments import scheduled
 from flowprune.experiments.parts import Parts, model_for
 from flowprune.experiments.recording import index_fingerprint
 from flowprune.experiments.rows import Row
@@ -43,7 +44,7 @@ def prune_at_init(spec: Spec, parts: Parts, pruner: Pruner) -> Iterator[Row]:
         granularity=parts.granularity,
         objective=_objective(spec, cut, parts),
         batches=batches,
-        schedule=None if cut.iterations is None else _schedule(cut),
+        schedule=None if cut.iterations is None else scheduled("Spec", cut),
         batch_sizes=(),
         **_options(spec, cut, parts),
     )
@@ -89,12 +90,6 @@ def _objective(spec: Spec, cut: PruneSpec, parts: Parts) -> Any:
         return None
     tempered = objectives.cross_entropy(temperature=cut.temperature)
     return objectives.after_training(tempered) if RECIPES[cut.recipe].measure == "prospr" else tempered
-
-
-def _schedule(cut: PruneSpec) -> schedules.Schedule:
-    rounds = cut.iterations or 1
-    shape = RECIPES[cut.recipe].schedule if cut.recipe is not None else cut.schedule
-    return schedules.one_shot() if rounds == 1 else schedules.build(shape, rounds=rounds)
 
 
 def _options(spec: Spec, cut: PruneSpec, parts: Parts) -> dict[str, Any]:

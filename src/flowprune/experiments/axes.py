@@ -69,6 +69,28 @@ def distinct(option: str, settings: Iterable[tuple[str, T]]) -> dict[str, T]:
     return found
 
 
+def assignments(option: str, texts: Iterable[str], *, many: str = "") -> dict[str, object]:
+    """Fields that an option sets, each once and to one value.
+
+    Args:
+        option: As it is typed.
+        texts: ``field=value``, one for each time that it was given.
+        many: What to do for many values.
+
+    Raises:
+        ValueError: another form, a field that is set twice, or several values.
+
+    Example:
+        >>> assignments("--set", ["seed=3", "prune.measure=lm"])
+        {'seed': 3, 'prune.measure': 'lm'}
+    """
+    found = distinct(option, (parse_axis(text, option=option) for text in texts))
+    for field, values in found.items():
+        if len(values) != 1:
+            raise invalid(option, "one value for one field", field, many)
+    return {field: value for field, (value,) in found.items()}
+
+
 def _values(text: str) -> list[object]:
     """The values between commas: TOML values where all of them are, so that a list may be one of them."""
     try:

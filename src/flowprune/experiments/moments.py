@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from flowprune.core.errors import invalid
 from flowprune.core.recipes import RECIPES
 from flowprune.measures.index import MEASURES
-from flowprune.schedules import build
+from flowprune.schedules import Schedule, build, one_shot
 
 if TYPE_CHECKING:
     from flowprune.experiments.settings import PruneSpec
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WAITING: Final = ("start", "every", "when", "latest", "momentum")
 ONLY_IN_TRAINING: Final = ("rounds", *WAITING[:4], "resampled", "momentum")
 ONLY_BEFORE: Final = ("recipe", "iterations", "ablations", "score_on", "rescale")
-OF_THE_RECIPE: Final = ("schedule", "step_penalty", "curvature")
+OF_THE_RECIPE: Final = ("schedule", "schedule_options", "step_penalty", "curvature")
 """Fields that a recipe answers by itself."""
 HELD: Final = ("weights", "nm", "blocks")
 """Granularities whose units stay in the model."""
@@ -34,12 +34,39 @@ def require_initial(where: str, spec: Spec, cut: PruneSpec) -> None:
         raise invalid(f"{where}(prune.ablations)", "of different names", list(cut.ablations))
     if cut.recipe is not None:
         _require_used(where, cut, RECIPES[cut.recipe])
+    scheduled(where, cut)
     if cut.granularity.partition(":")[0] not in HELD:
         todo = "Set prune.granularity='weights', or cut channels in training."
         raise invalid(
             f"{where}(prune.granularity)", f"one of {', '.join(HELD)} with prune.at='init'", cut.granularity, todo
         )
     require_of_channels(where, spec, cut)
+
+
+def scheduled(where: str, cut: PruneSpec) -> Schedule:
+    """The schedule of a network's cuts; of iterations where they come before training.
+
+    Raises:
+        ValueError: it cannot have that many rounds, or has no such options.
+
+    Example:
+        >>> from flowprune.experiments.settings import PruneSpec
+        >>> asked = {"schedule": "adaptive", "schedule_options": {"tolerance": 2.0}, "rounds": 9}
+        >>> scheduled("Spec", PruneSpec(measure="lm", at="trained", **asked))
+        Traceback (most recent call last):
+        ValueError: Spec(prune.schedule_options): adaptive(tolerance=) must be in (0, 1); got 2.0.
+    """
+    rounds = cut.rounds if cut.at != "init" else cut.iterations or 1
+    if cut.at == "init" and rounds == 1:
+        _require_unasked(where, cut, ("schedule_options",), "prune.iterations=1")
+        return one_shot(sparsity=cut.sparsity)
+    shape = cut.schedule if cut.recipe is None else RECIPES[cut.recipe].schedule
+    try:
+        return build(shape, rounds=rounds, sparsity=cut.sparsity, options=cut.schedule_options)
+    except ValueError as error:
+        if not cut.schedule_options:
+            raise
+        raise ValueError(f"{where}(prune.schedule_options): {error}") from None
 
 
 def _require_used(where: str, cut: PruneSpec, recipe: Recipe) -> None:
@@ -76,7 +103,7 @@ def require_trained(where: str, spec: Spec, cut: PruneSpec) -> None:
     """
     _require_unasked(where, cut, (*ONLY_BEFORE, *WAITING), "prune.at='trained'")
     _require_cuts_that_stay(where, cut, "with prune.at='trained'")
-    build(cut.schedule, rounds=cut.rounds, sparsity=cut.sparsity)
+    scheduled(where, cut)
     if spec.reference_compat:
         todo = "The founding paper's code prunes in training."
         raise invalid(f"{where}(reference_compat)", "False with prune.at='trained'", True, todo)

@@ -19,6 +19,7 @@ from flowprune.core.seeds import derive
 from flowprune.core.step import Step
 from flowprune.data import Batches, ImageSet
 from flowprune.experiments.locality import locality
+from flowprune.experiments.moments import scheduled
 from flowprune.experiments.spec import PruneSpec, Spec, TrainSpec
 from flowprune.measures import MEASURES, Granularity
 from flowprune.objectives import Objective
@@ -243,11 +244,10 @@ def build_pruner(spec: Spec, parts: Parts) -> Pruner | None:
         return None
     if cut.at == "init":
         return _holding(cut, parts)
-    shape = cut.schedule
-    if spec.reference_compat and cut.residual == "masked" and shape == "rounds":
+    if spec.reference_compat and cut.residual == "masked" and cut.schedule == "rounds":
         schedule = schedules.rounds_truncated(cut.rounds, sparsity=cut.sparsity)
     else:
-        schedule = schedules.build(shape, rounds=cut.rounds, sparsity=cut.sparsity)
+        schedule = scheduled("Spec", cut)
     event = None
     if cut.when is not None:
         event = schedules.at_latest(schedules.build_event(cut.when, **cut.when_options), spec.latest)

@@ -105,6 +105,8 @@ class PruneSpec(Part):
         normalise: What scores of a layer are divided by before layers compete: ``"none"``, ``"mean"`` or ``"fan_in"``.
         scope: Whether scores compete over the whole model, within each layer, or among layers of one structure.
         schedule: How the cuts share the sparsity; a name of ``SCHEDULES``.
+        schedule_options: What it has besides, such as the ``tolerance`` of ``"adaptive"`` stages, of which ``rounds``
+            are the most there may be.
         floor: The fraction of each layer's units that is protected, its best-scored ones; ``"auto"`` is 0.05 for
             channels and none for weights.
         protect: Patterns of layers of which nothing is cut; they count in the denominator.
@@ -143,6 +145,7 @@ class PruneSpec(Part):
     normalise: Literal["none", "mean", "fan_in"] = "none"
     scope: Literal["global", "local", "isomorphic"] = "global"
     schedule: str = "rounds"
+    schedule_options: Frozen[str, Option] = Frozen()
     floor: Annotated[float, Field(ge=0, lt=1)] | Literal["auto", "none"] = "auto"
     protect: tuple[str, ...] = ()
     start: AnyEpochsText = "0ep"

@@ -23,6 +23,7 @@ from flowprune.experiments.moments import (
     require_initial,
     require_of_channels,
     require_trained,
+    scheduled,
 )
 from flowprune.experiments.refusals import lines
 from flowprune.experiments.settings import (
@@ -40,7 +41,6 @@ from flowprune.experiments.settings import (
 from flowprune.measures.index import MEASURES
 from flowprune.models.names import MODELS
 from flowprune.schedules import EVENTS, SCHEDULES, build_event
-from flowprune.schedules import build as build_schedule
 
 SPEC_VERSION = 2
 """Part of every run's identity. Raise it when the same spec would give other numbers."""
@@ -56,6 +56,7 @@ LATER: Final[Mapping[str, object]] = {
     "prune.rescale": "recipe",
     "prune.step_penalty": 0.0,
     "prune.curvature": "ggn",
+    "prune.schedule_options": {},
     "train.augment": True,
 }
 """Fields that came after the version, with what they are where nothing was asked for.
@@ -295,7 +296,7 @@ def _require_sound(where: str, spec: Spec) -> None:
 def _require_sound_in_training(where: str, spec: Spec, cut: PruneSpec) -> None:
     """A schedule that has these rounds, an event that can be built, and an epoch left after the last cut."""
     require_in_training(where, cut)
-    build_schedule(cut.schedule, rounds=cut.rounds, sparsity=cut.sparsity)
+    scheduled(where, cut)
     if cut.when is not None:
         build_event(cut.when, **cut.when_options)
     last = spec.last_cut

@@ -29,7 +29,7 @@ COLUMN_FIELDS: Final = (
 TEMPERATURE: Final = "prune.temperature"
 QUIET: Final = ("name", "record")
 """Fields that change no number that is compared."""
-_MAPPINGS = ("model.options", "data.options", "train.milestones", "prune.when_options")
+_MAPPINGS = ("model.options", "data.options", "train.milestones", "prune.schedule_options", "prune.when_options")
 
 
 def settings(specs: Sequence[Spec]) -> list[dict[str, object]]:

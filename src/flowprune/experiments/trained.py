@@ -26,7 +26,8 @@ def prune_trained(
 
     kind="cut" for each stage: what the signals before it predict of the loss on the scoring samples, and what was
     measured there. kind="layer" for each layer at the end. kind="pruned" for the whole: loss and accuracy on each split
-    without augmentation, right before and right after, and the sums of the stages' changes.
+    without augmentation, right before and right after, and the sums of the stages' changes; of adaptive stages how many
+    were within the tolerance, how many sizes were tried, and what their own model predicted.
 
     Args:
         parts: The model is the one to prune, and the optimizer forgets what it knew of it.
@@ -51,6 +52,7 @@ def prune_trained(
         **_told(before, "before"),
         **_told(after, "after"),
         **_summed(stages.rows),
+        **_adapted(pruner, stages.rows),
     }
 
 
@@ -100,6 +102,16 @@ def _evaluated(parts: Parts) -> dict[str, Evaluation]:
 def _told(found: Mapping[str, Evaluation], when: str) -> dict[str, float | None]:
     fields = {f"{name}_loss_{when}": each.loss for name, each in found.items()}
     return {**fields, **{f"{name}_accuracy_{when}": each.accuracy for name, each in found.items()}}
+
+
+def _adapted(pruner: Pruner, rows: Sequence[Row]) -> Row:
+    """Of stages that were sized by what is predicted and measured of them."""
+    adapt = pruner.schedule.adapt
+    if adapt is None:
+        return {}
+    sums = {name: sum(float(str(row[name])) for row in rows) for name in ("stage_predicted", "stage_trials")}
+    within = sum(row["stage_within"] is True for row in rows)
+    return {"stage_tolerance": adapt.tolerance, "stages_within": within, **sums}
 
 
 def _summed(rows: Sequence[Row]) -> dict[str, float]:

@@ -103,7 +103,7 @@ class Pruner:
             raise invalid("Pruner(objective=)", f"given, because {self.measure.name!r} needs signals", objective)
         self.granularity = require_granularity("Pruner", granularity)
         self.rule = call("Pruner(...)", Rule, rule)
-        self._rounds = require_schedule("Pruner", schedule).rounds
+        self.schedule = require_schedule("Pruner", schedule)
         self._aim = aim_of(schedule, budget, model=model, granularity=granularity, rule=self.rule, when=when)
         self._adapts = self._aim if isinstance(self._aim, AdaptiveAim) else None
         if budget is not None and self.rule.floor is None:
@@ -140,7 +140,7 @@ class Pruner:
     @property
     def done(self) -> bool:
         """Whether all rounds were cut."""
-        return self._round == self._rounds or (self._adapts is not None and self._adapts.reached)
+        return self._round == self.schedule.rounds or (self._adapts is not None and self._adapts.reached)
 
     @property
     def waiting(self) -> bool:
@@ -218,7 +218,7 @@ class Pruner:
         left = Rounds((), Scores({}), None, self.masks)
         while not self.done:
             # The last scores are kept, and a measure may give the parameters as they are.
-            cut = self._step(batches, copies=self._adapts is not None or self._round == self._rounds - 1)
+            cut = self._step(batches, copies=self._adapts is not None or self._round == self.schedule.rounds - 1)
             left = Rounds((*left.cuts, cut.numbers()), cut.scores, left.masks, self.masks) if cut else left
             del cut
         return left
@@ -260,8 +260,8 @@ class Pruner:
             ValueError: more rounds than the schedule has, no masks after a cut, or an event that is not this one, or
                 that had not fired before a cut.
         """
-        if not 0 <= rounds <= self._rounds:
-            raise invalid("Pruner.resume(rounds=)", f"between 0 and the schedule's {self._rounds}", rounds)
+        if not 0 <= rounds <= self.schedule.rounds:
+            raise invalid("Pruner.resume(rounds=)", f"between 0 and the schedule's {self.schedule.rounds}", rounds)
         if rounds and isinstance(self._aim, BudgetAim) and self._aim.budget.is_fraction:
             todo = "The dense model is not here any more: give the amount."
             raise invalid("Pruner.resume()", "of a budget in absolute numbers", self._aim.budget.words, todo)
@@ -291,7 +291,7 @@ class Pruner:
             return None
         signals = self._scorer.gather(batches, self.measure.needs, self._round)
         scores = self._scored(batches, signals)
-        waits.show(self._way.propose(scores, self._aim.pools(self._way, scores, self._rounds - 1)))
+        waits.show(self._way.propose(scores, self._aim.pools(self._way, scores, self.schedule.rounds - 1)))
         return signals, scores
 
     def require_feasible(self, *, names: Names = PRUNER) -> None:
@@ -313,12 +313,12 @@ class Pruner:
         if self._feasible or self._round:
             return
         if isinstance(self._aim, SparsityAim):  # a budget is solved for what is feasible
-            require_feasible(units, self.rule, self._rounds, self._aim.end(units.whole()), names=names)
+            require_feasible(units, self.rule, self.schedule.rounds, self._aim.end(units.whole()), names=names)
         self._feasible = True
 
     def _require_units(self, removed: int, total: int) -> None:
         """Raise where there are more rounds than units to cut in them."""
-        rounds = self._rounds
+        rounds = self.schedule.rounds
         if rounds > max(removed, 1):
             rule = f"one of at most {max(removed, 1)} rounds, as {removed} of {total} units are to go"
             raise invalid("Pruner(schedule=)", rule, f"{rounds} rounds", "Cut in fewer rounds, or cut more.")
@@ -354,7 +354,7 @@ class Pruner:
         self._round += 1
         return Cut(
             round=self._round,
-            rounds=self._rounds,
+            rounds=self.schedule.rounds,
             target=_fraction(pools),
             units_total=total,
             units_before=before,

@@ -47,12 +47,22 @@ FIELDS = {
     ("prune.rescale", "layer"): "rescaled",
     ("prune.rescale", "unit"): "rescaled by unit",
     ("prune.step_penalty", "0.0"): "",
+    ("prune.schedule", "adaptive"): "adaptive",
+    ("prune.schedule_options.full", "default"): "",
+    ("prune.schedule_options.full", "true"): "",
+    ("prune.schedule_options.full", "false"): "diagonal",
+    ("prune.schedule_options.tolerance", "default"): "",
     ("model.options.stable", "default"): "",
     ("model.options.stable", "true"): "stable",
     ("model.options.initial", "edge_of_chaos"): "edge of chaos",
 }
 """What fields with their values are called; empty where a value is what a run has unless told otherwise."""
-LETTERS = {"model.options.initial": "σ_w", "model.options.sigma_b": "σ_b", "prune.step_penalty": "λ"}
+LETTERS = {
+    "model.options.initial": "σ_w",
+    "model.options.sigma_b": "σ_b",
+    "prune.step_penalty": "λ",
+    "prune.schedule_options.tolerance": "tolerance",
+}
 
 
 def ordered(measures: Iterable[str]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ class Adapt:
         negligible: The part of the loss below which a change counts as none.
 
     Raises:
-        ValueError: a tolerance or a part outside (0, 1), another order, or no trial.
+        ValueError: a tolerance or a part outside (0, 1), another order, no trial, or full that is no boolean.
     """
 
     tolerance: float
@@ -41,6 +41,8 @@ class Adapt:
                 raise invalid(f"adaptive({name}=)", "in (0, 1)", value)
         if self.order not in (1, 2):
             raise invalid("adaptive(order=)", "1 or 2", self.order)
+        if not isinstance(self.full, bool):
+            raise invalid("adaptive(full=)", "True or False", self.full)
         if self.full and self.order == 1:
             raise invalid("adaptive(order=)", "2 with full=True, which is of second order", self.order)
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 1:

@@ -31,7 +31,7 @@ def hessian_product(
     direction: Mapping[str, Tensor],
     *,
     mode: Mode = "eval",
-    micro_batch: int = 64,
+    micro_batch: int | None = None,
     seed: int | None = None,
 ) -> dict[str, Tensor]:
     """H v, exactly, with H the Hessian of the mean loss over all examples of all batches and v any direction.
@@ -84,7 +84,7 @@ def hessian_product(
         first = FirstPass(request.live(v), {}, losses, [counted.size for counted in kept])
         # Batch statistics are updated in place, which forward mode refuses.
         product = second_pass(
-            run, objective, kept, params, first, micro_batch=request.part, forward_mode=mode == "eval"
+            run, objective, kept, params, first, at_once=request.part_twice, forward_mode=mode == "eval"
         )
     require_finite(f"{WHERE}()", product)
     return request.live(product)

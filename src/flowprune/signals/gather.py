@@ -30,7 +30,7 @@ def gather(  # noqa: PLR0913, the public contract
     *,
     curvature: str | Curvature | None = None,
     mode: Mode = "eval",
-    micro_batch: int = 64,
+    micro_batch: int | None = None,
     seed: int | None = None,
     copies: bool = True,
 ) -> Signals:
@@ -77,8 +77,9 @@ def gather(  # noqa: PLR0913, the public contract
         curvature: Which diagonal ``"curvature"`` is, with its memory: ``"ggn"`` (the default), ``"fisher_mc"``,
             ``"empirical"``, ``"hutchinson"``, or a :class:`~flowprune.signals.Curvature`. Only in eval mode.
         mode: ``"eval"``, or ``"train"`` for batch statistics and dropout.
-        micro_batch: Most examples at a time where memory would grow with them (H g, Fisher). Used in eval
-            mode and with objectives that know the loss of each example; others see whole batches.
+        micro_batch: Most examples at a time where memory would grow with them (H g, Fisher, curvature). Used in eval
+            mode and with objectives that know the loss of each example; others see whole batches. None: 64, or 32 for
+            H g on a CPU, and more where examples take little, up to 8 MiB of what a forward keeps.
         seed: Of the random numbers that the model (dropout in train mode) and the objective draw; by default they
             come from the global generator as it stands.
         copies: False: what is returned may share memory with the model, the batches and itself, for one who only
@@ -158,7 +159,7 @@ def _diagonal(curvature: object, needs: frozenset[str], mode: str) -> Curvature:
     return curvature
 
 
-def _checked(needs: Iterable[str], mode: str, micro_batch: int) -> frozenset[str]:
+def _checked(needs: Iterable[str], mode: str, micro_batch: object) -> frozenset[str]:
     names = [needs] if isinstance(needs, str) else list(needs) if isinstance(needs, Iterable) else [needs]
     strange = [name for name in names if name not in NEEDS]
     if strange:
@@ -166,6 +167,6 @@ def _checked(needs: Iterable[str], mode: str, micro_batch: int) -> frozenset[str
         raise invalid("gather(needs=)", rule, strange, "needs=() gives the parameters alone.")
     if mode not in ("eval", "train"):
         raise invalid("gather(mode=)", "'eval' or 'train'", mode)
-    if not isinstance(micro_batch, int) or micro_batch < 1:
-        raise invalid("gather(micro_batch=)", ">= 1", micro_batch)
+    if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
+        raise invalid("gather(micro_batch=)", ">= 1, or None", micro_batch)
     return frozenset(names)

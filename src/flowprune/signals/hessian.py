@@ -22,7 +22,7 @@ from flowprune.core.call_at import call_at
 from flowprune.core.errors import PruningError
 from flowprune.core.unfused import unfused
 from flowprune.signals.as_found import random_state
-from flowprune.signals.batches import Counted, part, split
+from flowprune.signals.batches import Counted, part, shapes_of, split
 from flowprune.signals.gradient import FirstPass, Loss, gradient_of, loss_of
 from flowprune.signals.mean import Mean
 
@@ -123,12 +123,12 @@ def second_pass(
     params: Mapping[str, nn.Parameter],
     first: FirstPass,
     *,
-    micro_batch: int | None,
+    at_once: Callable[[Counted], int | None],
     forward_mode: bool,
 ) -> dict[str, Tensor]:
     r"""H g of the mean loss over all examples, over the batches that gave g.
 
-    Batches are split into parts of ``micro_batch`` examples; ``None`` keeps them whole. ``forward_mode`` allows
+    Batches are split into parts of ``at_once(batch)`` examples; ``None`` keeps one whole. ``forward_mode`` allows
     reverse over forward.
 
     Raises:
@@ -137,6 +137,7 @@ def second_pass(
     """
     product = reverse_over_reverse(model, objective, params, first.gradient)
     mean = Mean()
+    most = shapes = None
     with twice_differentiable():
         if forward_mode:
             restore = random_state(model)
@@ -144,8 +145,10 @@ def second_pass(
             product = choose(faster, product, part(batches[0], 0, 2))
             restore()
         for counted in batches:
+            if shapes != (shapes := shapes_of(counted)):
+                most = at_once(counted)
             again: list[tuple[Tensor, int]] = []
-            for some in split(counted, micro_batch or counted.size):
+            for some in split(counted, most or counted.size):
                 with _named():
                     values, loss = product(some.batch)
                 mean.add(values, some.size)

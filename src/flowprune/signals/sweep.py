@@ -22,14 +22,13 @@ from flowprune.signals.gradient import MOMENTS, FirstPass, Loss, finite_losses, 
 from flowprune.signals.hessian import second_pass, twice_differentiable
 from flowprune.signals.mean import live
 from flowprune.signals.mean_of_examples import of_means
+from flowprune.signals.parts import at_a_time
 from flowprune.signals.per_example import PerExample
 from flowprune.signals.precision import cast
 from flowprune.signals.signals import Mode
 
 Fields = dict[str, Any]
 """Fields of :class:`flowprune.signals.Signals` by name."""
-CPU_PART = 32
-"""On a CPU larger parts cost more per example (8 % at 64 in ResNet-56): their temporaries outgrow the caches."""
 FIRST_SWEEP = frozenset({"gradient", "hessian_gradient", "activations", *MOMENTS})
 
 
@@ -43,7 +42,7 @@ class Request:
         params: Its trainable parameters by name.
         needs: What is asked for; see :func:`flowprune.signals.gather`.
         mode: The mode.
-        micro_batch: Most examples at a time where batches may be split.
+        micro_batch: Most examples at a time where batches may be split; None: as :func:`~.parts.at_a_time` finds.
         masks: True = kept, of the parameters of which masks hold entries at zero.
         curvature: Which diagonal stands for the Hessian's.
         copies: Whether derivatives are the caller's own; if not, they may be what autograd handed out.
@@ -54,7 +53,7 @@ class Request:
     params: Mapping[str, nn.Parameter]
     needs: frozenset[str]
     mode: Mode
-    micro_batch: int
+    micro_batch: int | None
     masks: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     copies: bool = True
     curvature: Curvature = field(default_factory=Curvature)
@@ -66,16 +65,18 @@ class Request:
         """
         return {n: live(d, self.masks[n]) if n in self.masks else d for n, d in derivatives.items()}
 
-    @property
-    def part(self) -> int | None:
-        """Examples per part in the second pass, or ``None`` where batches stay whole.
+    def part(self, counted: Counted) -> int:
+        """Examples of a batch at a time, where they do not meet in the model."""
+        return at_a_time(self.micro_batch, self.model, self.objective, self.params, counted)
+
+    def part_twice(self, counted: Counted) -> int | None:
+        """The same where a Hessian is wanted; None where the batch stays whole.
 
         A batch may be split if its loss is a mean over examples and the examples do not meet in the model.
         """
         if self.mode == "train" or not hasattr(self.objective, "per_example"):
             return None
-        on_cpu = next(iter(self.params.values())).device.type == "cpu"
-        return min(self.micro_batch, CPU_PART) if on_cpu else self.micro_batch
+        return at_a_time(self.micro_batch, self.model, self.objective, self.params, counted, twice=True)
 
 
 def sweep(request: Request, batches: Iterable[Any], rewind: Restore, *, dtype: torch.dtype | None = None) -> Fields:
@@ -140,7 +141,7 @@ def _second(request: Request, batches: Iterable[Counted], first: FirstPass) -> d
     model, objective, params = request.model, request.objective, request.params
     forward_mode = request.mode == "eval"  # batch statistics are updated in place, which functorch refuses
     product = second_pass(
-        model, objective, list(batches), params, first, micro_batch=request.part, forward_mode=forward_mode
+        model, objective, list(batches), params, first, at_once=request.part_twice, forward_mode=forward_mode
     )
     return request.live(product)
 
@@ -161,7 +162,9 @@ def _fisher(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fi
     per_example = require_per_example(request)
     if "curvature" in request.needs:
         batches = of_means(request.objective, request.model, batches)
-    found = squares_pass(request.model, per_example, batches, request.params, most=request.micro_batch)
+    found = squares_pass(
+        request.model, per_example, batches, request.params, most=lambda _, counted: request.part(counted)
+    )
     fields = _told(found)
     fisher = request.live(found.mean)
     if "fisher" in request.needs:
@@ -182,13 +185,13 @@ def _curvature(request: Request, batches: Iterable[Counted], rewind: Restore) ->
             batches,
             request.params,
             asked,
-            micro_batch=request.part,
+            at_once=request.part_twice,
             masks=request.masks,
         )
     else:
         require_per_example(request)
         found = gauss_newton_pass(
-            request.model, request.objective, batches, request.params, asked, micro_batch=request.micro_batch
+            request.model, request.objective, batches, request.params, asked, at_once=request.part
         )
     return {"curvature": request.live(found.mean), "curvature_kind": asked.kind, **_told(found)}
 
@@ -221,8 +224,8 @@ def examples(counted: Counted) -> Any:
         >>> examples(Counted(0, (torch.zeros(5, 3), torch.zeros(5)), 5)).shape
         torch.Size([2, 3])
     """
-    few = part(counted, 0, 2)
-    if isinstance(few, tuple) and len(few) != 2:
+    two = part(counted, 0, 2)
+    if isinstance(two, tuple) and len(two) != 2:
         return None
-    inputs = inputs_of(few) if isinstance(few, (dict, tuple)) else few
+    inputs = inputs_of(two) if isinstance(two, (dict, tuple)) else two
     return mapped(inputs, lambda tensor: tensor.detach().clone())

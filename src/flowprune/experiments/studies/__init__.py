@@ -14,6 +14,7 @@ NAMES = (
     "depth",
     "init_small",
     "laurent2020-mlp",
+    "laurent2020-mlp-adaptive",
     "laurent2020-mlp-small",
     "laurent2020-preact-resnet18",
     "laurent2020-vgg11",

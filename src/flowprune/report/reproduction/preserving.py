@@ -88,7 +88,7 @@ def _staged(where: str, points: Sequence[Point], name: str, by: float) -> Case |
     few, many = (end(points, key=lambda point: point.config.rounds) for end in (min, max))
     if few.config.rounds == many.config.rounds:
         return None
-    gain = difference(_scaled(many.of(name), by), _scaled(few.of(name), by))
+    gain = difference(scaled(many.of(name), by), scaled(few.of(name), by))
     return case(f"{where}, {plain(many.config.measure)}, {cut_in(many.config.rounds)} − {few.config.rounds}", gain)
 
 
@@ -169,7 +169,13 @@ def _least(points: Sequence[Point], seed: str) -> Point:
     return min((point for point in points if seed in point.of(CHANGE)), key=lambda point: point.of(CHANGE)[seed])
 
 
-def _scaled(found: BySeed, by: float) -> dict[str, float]:
+def scaled(found: BySeed, by: float) -> dict[str, float]:
+    """Each value times a number.
+
+    Example:
+        >>> scaled({"0": 0.5}, 100.0)
+        {'0': 50.0}
+    """
     return {seed: by * value for seed, value in found.items()}
 
 

@@ -16,6 +16,9 @@ from flowprune.report.wording import ordered
 PENALTY = "prune.step_penalty"
 BySeed = Mapping[str, float]
 CHANGE, FINAL = "loss_change", "test_accuracy_final"
+STAGES, WITHIN, TRIALS = "stages", "stages_within", "stage_trials"
+"""Of adaptive stages: how many there were, how many within the tolerance, and how many sizes were tried."""
+TOLERANCE = "stage_tolerance"
 NEEDED = ("train_loss_before", "train_loss_after")
 
 
@@ -28,7 +31,7 @@ class Point:
         penalty: λ.
         values: By name: ``loss_change``, ΔL on the whole training set; ``valid_loss_change`` and ``test_loss_change``;
             the sums over stages of what was predicted and measured on the scoring samples; accuracies before and after
-            pruning, and after the second training.
+            pruning, and after the second training; and what is told of adaptive stages.
     """
 
     config: Config
@@ -38,6 +41,11 @@ class Point:
     def of(self, name: str) -> BySeed:
         """The numbers of this name by seed; none where none was stored."""
         return self.values.get(name, {})
+
+    @property
+    def tolerance(self) -> float | None:
+        """Of adaptive stages; None for those of a fixed pace."""
+        return next(iter(self.of(TOLERANCE).values()), None)
 
     def spread(self, name: str) -> Spread | None:
         """Mean and spread over seeds, or None where there is nothing."""
@@ -132,6 +140,11 @@ COPIED = (
     "predicted_loss_change",
     "predicted_loss_change_second",
     "measured_loss_change",
+    "stage_predicted",
+    STAGES,
+    WITHIN,
+    TRIALS,
+    TOLERANCE,
     "test_accuracy_before",
     "test_accuracy_after",
 )

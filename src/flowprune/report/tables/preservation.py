@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 from flowprune.report.comparisons import Comparison, comparisons
 from flowprune.report.needs import Needs
-from flowprune.report.shapes.preservation import CHANGE, FINAL, Point, Preservation, preservation
+from flowprune.report.shapes.preservation import (
+    CHANGE,
+    FINAL,
+    STAGES,
+    TRIALS,
+    WITHIN,
+    Point,
+    Preservation,
+    preservation,
+)
 from flowprune.report.spread import Spread, distinct
 from flowprune.report.tables.accuracy import removed
 from flowprune.report.tables.grid import MISSING, Cell, Grid, Table, accuracy_cell, seeds
@@ -23,6 +32,13 @@ LOSSES = {
     "predicted_loss_change_second": "predicted, second order",
     "measured_loss_change": "measured there",
 }
+ADAPTIVE = {
+    STAGES: "stages",
+    WITHIN: "of them within the tolerance",
+    TRIALS: "sizes tried",
+    "stage_predicted": "predicted, by their own model",
+}
+"""Columns that are there where stages are adaptive."""
 ACCURACIES = {
     "test_accuracy_after": "accuracy pruned, %",
     FINAL: "accuracy after, %",
@@ -48,7 +64,7 @@ def table(rows: Sequence[Row]) -> Grid | None:
         return None
     lines = [line for comparison, records in found for line in _lines(comparison, records)]
     told = [i for i in range(len(lines[0])) if i < len(NAMES) or any(line[i].main != MISSING for line in lines)]
-    columns = (*NAMES, *LOSSES.values(), *ACCURACIES.values())
+    columns = (*NAMES, *ADAPTIVE.values(), *LOSSES.values(), *ACCURACIES.values())
     ends = [point.spread(FINAL) for _, records in found for point in records.points]
     return Grid(
         title=TITLE,
@@ -73,12 +89,14 @@ def _lines(comparison: Comparison, records: Preservation) -> list[tuple[Cell, ..
     share = removed(comparison.sparsity, comparison.granularity)
     names = (Cell(comparison.model), Cell(comparison.dataset), Cell(share))
     most = max(len(point.of(FINAL)) for point in records.points)
+    fixed = all(point.tolerance is None for point in records.points)
     best = {name: _best(records.points, name) for name in ACCURACIES}
     return [
         (
             *names,
             Cell(point.config.name, cut_in(point.config.rounds)),
             Cell(f"{point.penalty:g}"),
+            *(Cell(MISSING) if fixed else _loss(point.spread(name), most) for name in ADAPTIVE),
             *(_loss(point.spread(name), most) for name in LOSSES),
             *(_accuracy(point.spread(name), best[name], most) for name in ACCURACIES),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from flowprune.objectives.output_curvature import Derived, OutputCurvature
 from flowprune.signals.batches import Counted
 from flowprune.signals.curvature.asked import Curvature
-from flowprune.signals.curvature.memory import examples_within, footprint, working_space
+from flowprune.signals.curvature.memory import examples_within, working_space
 from flowprune.signals.fisher import Squares, squares_pass
+from flowprune.signals.footprint import footprint
 from flowprune.signals.per_example import CHUNK, PerExample, Way
 
 
@@ -22,13 +23,15 @@ def gauss_newton_pass(
     params: Mapping[str, nn.Parameter],
     asked: Curvature,
     *,
-    micro_batch: int,
+    at_once: Callable[[Counted], int],
 ) -> Squares:
     r"""E over examples of diag J_i^T (d^2 l_i/dz^2) J_i = sum over columns v of (J_i^T v)^2.
 
     Per-example gradients of each column are squared before they are averaged: squared batch means are another
     quantity. All columns are pulled back through one graph; where a weight's gradient is a sum over few positions, the
     columns are summed before the one large product, so that most layers cost far less than a backward pass a column.
+
+    Batches are split into parts of at most ``at_once(batch)`` examples, and of no more than the memory allows.
 
     Shapes: as the parameters. Units: loss per squared weight.
     Source: as the diagonal in Laurent et al. 2020, arXiv 2006.12279.
@@ -47,7 +50,9 @@ def gauss_newton_pass(
         return (v / asked.samples**0.5 for v in curvature.samples(outputs, batch, asked.samples))
 
     def most(way: Way, counted: Counted) -> int:
-        return _examples(way, model, per_example, params, counted, asked=asked, curvature=curvature, most=micro_batch)
+        return _examples(
+            way, model, per_example, params, counted, asked=asked, curvature=curvature, most=at_once(counted)
+        )
 
     return squares_pass(model, per_example, batches, params, most=most, pulled=pulled)
 

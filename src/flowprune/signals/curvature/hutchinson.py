@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,9 @@ from flowprune.objectives.output_curvature import random_signs
 from flowprune.signals.as_found import random_state
 from flowprune.signals.batches import Counted, part, shapes_of, split
 from flowprune.signals.curvature.asked import Curvature
-from flowprune.signals.curvature.memory import examples_within, footprint
+from flowprune.signals.curvature.memory import examples_within
 from flowprune.signals.fisher import Squares
+from flowprune.signals.footprint import footprint
 from flowprune.signals.gradient import Loss, finite_losses
 from flowprune.signals.hessian import choose, reverse_over_forward, reverse_over_reverse, twice_differentiable
 from flowprune.signals.mean import Mean
@@ -30,7 +31,7 @@ def hutchinson_pass(
     params: Mapping[str, nn.Parameter],
     asked: Curvature,
     *,
-    micro_batch: int | None,
+    at_once: Callable[[Counted], int | None],
     masks: Mapping[str, Tensor],
 ) -> Squares:
     r"""Mean over parts of batches, and over ``samples`` probes each, of v * (H v), with H the Hessian of a part's loss.
@@ -38,6 +39,8 @@ def hutchinson_pass(
     Unbiased for diag H of the mean loss: E[v_j v_k] = 0 for j != k. Its variance is 2 sum_{k != j} H_jk^2 for a probe
     of one part. Each part draws its own, so that more parts mean less of it. Entries that masks hold at zero are no
     variables: v is zero there.
+
+    Batches are split into parts of at most ``at_once(batch)`` examples; None keeps a batch whole.
 
     Shapes: as the parameters. Units: loss per squared weight. It can be negative.
     Source: Hutchinson 1990; Bekas, Kokiopoulou & Saad 2007, An estimator for the diagonal of a matrix.
@@ -55,9 +58,9 @@ def hutchinson_pass(
             if way is None:
                 way = _way(model, objective, params, counted)
             if shapes != (shapes := shapes_of(counted)):
-                most = _examples(model, objective, params, counted, asked, micro_batch)
+                most = _examples(model, objective, params, counted, asked, at_once(counted))
             total = torch.zeros(())
-            for some in split(counted, counted.size if micro_batch is None else most or 1):
+            for some in split(counted, most or 1):
                 loss = torch.zeros(())
                 for _ in range(asked.samples):
                     signs = _signs(params, masks)
@@ -75,13 +78,13 @@ def _examples(
     params: Mapping[str, nn.Parameter],
     counted: Counted,
     asked: Curvature,
-    micro_batch: int | None,
+    most: int | None,
 ) -> int:
     """How many at a time fit into the memory; all of a batch where the loss may not be split."""
     seen = footprint(model, objective, params, counted)
-    least = counted.size if micro_batch is None else 1
+    least = counted.size if most is None else 1
     each, fixed = GRAPHS * seen.graph * least, 3 * seen.parameters
-    return least * examples_within(asked, each, fixed, most=micro_batch or 1, what="its second derivatives")
+    return least * examples_within(asked, each, fixed, most=most or 1, what="its second derivatives")
 
 
 def _way(model: nn.Module, objective: Loss, params: Mapping[str, nn.Parameter], counted: Counted) -> Any:
