@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     from flowprune.report.values import Row
 
 SMALL = ("laurent2020-mlp-small", "laurent2020-vgg11-small")
+ADAPTIVE = "laurent2020-mlp-adaptive"
 FULL = ("laurent2020-mlp", "laurent2020-vgg11", "laurent2020-preact-resnet18")
 
 HEAD = """# Loss models: what pruning costs, and what that tells
 
-Generated from the rows in results/laurent2020-mlp-small and results/laurent2020-vgg11-small, each with its spec, seed,
-versions and hardware. Made by
+Generated from the rows in results/laurent2020-mlp-small, results/laurent2020-vgg11-small and
+results/laurent2020-mlp-adaptive, each with its spec, seed, versions and hardware. Made by
 
     flowprune sweep --study laurent2020-mlp-small --data-dir data --runs runs/loss-mlp
     flowprune collect runs/loss-mlp --into results/laurent2020-mlp-small
     flowprune sweep --study laurent2020-vgg11-small --data-dir data --runs runs/loss-vgg11
     flowprune collect runs/loss-vgg11 --into results/laurent2020-vgg11-small
+    flowprune sweep --study laurent2020-mlp-adaptive --data-dir data --runs runs/loss-adaptive
+    flowprune collect runs/loss-adaptive --into results/laurent2020-mlp-adaptive
     python docs/generate.py
 
 **What is done**, as in "Revisiting Loss Modelling for Unstructured Pruning" (Laurent et al. 2020,
@@ -44,6 +47,9 @@ difference, with the interval of the difference. Where stages or λ are chosen, 
 other four. Images, widths and epochs are a fraction of the paper's: accuracies compare with each other and with no
 paper's, and "does not hold" is a statement about these settings.
 """
+ADAPTS = """`fp.schedules.adaptive` makes each stage the largest of which the signed change of the loss is predicted, by
+the gradient and the whole Hessian, within a tolerance of what is measured; at most 140 of them. How far that is what it
+says, and whether it does better than as many stages of a fixed pace:"""
 NOT_DONE = """The studies at the paper's own size, {runs} runs each with nine step penalties, were not run.
 They are made by `flowprune sweep --study NAME --set device=cuda`, with NAME one of {names}; a single run by
 `flowprune run --preset NAME`. {stored}The small studies have fewer step penalties, and VGG-11 no 140 stages; the
@@ -75,6 +81,8 @@ def page(
             *failed(study, errors_of(name)),
             *results(name, evidence.rows),
         ]
+    if found_adaptive := adaptive(evidence_of(ADAPTIVE), STUDIES[ADAPTIVE]):
+        parts["Stages as large as the model allows"] = found_adaptive
     parts["What is not done"] = not_done(evidence_of)
     text = [HEAD]
     for title, section in parts.items():
@@ -93,6 +101,19 @@ def claims(rows: Sequence[Row]) -> list[str]:
         " network after the second training."
     )
     return [intro, "", markdown(rows, PRESERVING).replace("\n## ", "\n### ")]
+
+
+def adaptive(evidence: Evidence, study: Study) -> list[str]:
+    """What becomes of stages that are as large as the loss model allows."""
+    from flowprune.report.reproduction.adapting import ADAPTING
+    from flowprune.report.reproduction.page import markdown
+    from flowprune.report.tables import TABLES
+
+    grid = TABLES["preservation"].of(evidence.rows)
+    if grid is None:
+        return []
+    asked = markdown(evidence.rows, ADAPTING).replace("\n## ", "\n### ")
+    return [ADAPTS, "", f"{stored(evidence, study)} {scale(study)}", "", asked, grid.markdown(), ""]
 
 
 def results(name: str, rows: Sequence[Row]) -> list[str]:

@@ -10,6 +10,8 @@ from flowprune.cli.errors import told
 from flowprune.cli.main import COMMANDS, application
 from flowprune.core.version import __version__
 
+OPTION = ("--schedule", "adaptive", "--schedule-option")
+
 
 def call(*arguments):
     return CliRunner().invoke(application(), [str(argument) for argument in arguments])
@@ -81,6 +83,15 @@ def test_list(kind):
         (["prune", "--budget", "parameters=0.0001"], "at least"),
         (["prune", "--sparsity", "0.5", "--out", "FILE/below"], "cannot be written"),
         (["prune", "--sparsity", "0.5", "--schedule", "one_shot", "--rounds", "2"], "one_shot"),
+        (["prune", "--sparsity", "0.5", "--schedule", "adaptive", "--rounds", "1"], "--rounds must be >= 2"),
+        (["prune", "--sparsity", "0.5", "--schedule-option", "full=true"], "--schedule-option must be left out"),
+        (
+            ["prune", "--sparsity", "0.5", *OPTION, "tolerance"],
+            "field=value; got 'tolerance'. For example: --schedule-",
+        ),
+        (["prune", "--sparsity", "0.5", *OPTION, "tolerance=0.1,0.2"], "A schedule has one of each"),
+        (["prune", "--sparsity", "0.5", *OPTION, "tolerance=2"], "tolerance=) must be in (0, 1)"),
+        (["prune", "--sparsity", "0.5", *OPTION, "seed=2"], "--schedule-option must be of tolerance, order, trials"),
         (["prune", "--sparsity", "0.5", "--model", "vgg13"], "images of shape (1, 8, 8)"),
         (["score", "--out", "."], "That is a folder"),
         (["analyse", "observation"], "Did you mean 'observations'"),
@@ -105,6 +116,7 @@ def test_list(kind):
         (["run", "--preset", "smoke", "--set", "seed=1", "--set", "seed=2"], "once for each field"),
         (["sweep", "--preset", "smoke", "--axis", "seed=1", "--axis", "seed=2"], "once for each field"),
         (["sweep", "--preset", "smoke", "--axis", "seed=1", "--set", "seed=2"], "once for each field"),
+        (["sweep", "--study", "demo", "--set", "train.batch=8,16"], "one value for one field"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, said):

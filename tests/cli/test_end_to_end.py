@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import textwrap
 
 import pytest
@@ -358,3 +359,17 @@ def test_prune_compensates(tmp_path):
     call(*how, "--granularity", "weights", "--out", tmp_path / "b")
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
     assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_prune_in_adaptive_stages(tmp_path):
+    how = ("prune", "--dataset", "gaussians", "--samples", 64, "--sparsity", 0.8, "--granularity", "weights")
+    asked = ("--measure", "lm", "--schedule", "adaptive", "--rounds", 9, "--batch-sizes", "1")
+    close = [
+        each for field in ("full=True", "tolerance=0.02", "negligible=1e-5") for each in ("--schedule-option", field)
+    ]
+    said = call(*how, *asked, *close, "--out", tmp_path / "pruned")
+    told = re.search(r"Cut in (\d+) stages, (\d+) of which changed the loss as predicted", said)
+    stages, within = map(int, told.groups())
+    assert 1 < stages <= 9
+    assert 0 <= within <= stages
+    assert fp.plan.read_plan(tmp_path / "pruned").sparsity == pytest.approx(0.8, abs=1e-3)

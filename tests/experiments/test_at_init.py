@@ -58,6 +58,25 @@ def test_a_recipe_prunes_before_the_first_step_and_the_masks_hold(recipe: str, t
     assert kinds.index("cut") < kinds.index("epoch")
 
 
+@pytest.mark.parametrize("iterations", [1, 3])
+@pytest.mark.parametrize("recipe", ["snip", "synflow", "erk", "uniform_plus"])
+def test_a_recipe_can_take_its_scores_as_often_as_is_asked(recipe: str, iterations: int, tmp_path) -> None:
+    folder = run(override(SPEC, {"prune.recipe": recipe, "prune.iterations": iterations}), tmp_path, listen=silent)
+    (cut,) = of(folder, "cut")
+    assert cut["iterations"] == iterations
+    assert cut["achieved_sparsity"] == pytest.approx(0.8, abs=0.002)
+    assert "stages" not in cut
+
+
+def test_adaptive_stages_before_the_first_step_are_told_of(tmp_path) -> None:
+    asked = {"prune.measure": "lm", "prune.schedule": "adaptive", "prune.iterations": 20}
+    spec = override(SPEC, {**asked, "prune.schedule_options": {"tolerance": 0.4, "full": True}})
+    (cut,) = of(run(spec, tmp_path, listen=silent), "cut")
+    assert 1 < cut["stages"] == cut["iterations"] <= 20
+    assert cut["stage_tolerance"] == 0.4
+    assert 0 <= cut["stages_within"] <= cut["stages"] <= cut["stage_trials"]
+
+
 def test_the_diagnosis_is_recorded_by_layer(tmp_path) -> None:
     folder = run(SPEC, tmp_path, listen=silent)
     (whole,) = of(folder, "collapse")

@@ -75,7 +75,7 @@ OTHERWISE = {
     "prune.rescale": "layer",
     "prune.curvature": "empirical",
 }
-ADAPTIVE = {"prune.at": "trained", "prune.granularity": "weights", "prune.schedule": "adaptive"}
+ADAPTIVE = {"prune.at": "trained", "prune.granularity": "weights", "prune.schedule": "adaptive", "prune.rounds": 9}
 BEFORE_TRAINING = ("prune.at", "prune.recipe", "prune.iterations", "prune.ablations", "prune.score_on", "prune.rescale")
 
 

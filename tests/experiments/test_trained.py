@@ -248,12 +248,27 @@ def test_a_spec_says_how_closely_adaptive_stages_are_predicted(tmp_path):
         ({"prune.schedule_options": {"tolerence": 0.1}}, "tolerance, order, trials, negligible, full; got 'tolerence'"),
         ({"prune.schedule_options": {"full": "yes"}}, "full=\\) must be True or False"),
         ({"prune.schedule": "linear", "prune.schedule_options": {"full": True}}, "linear has none"),
-        ({"prune.at": "init", "prune.rounds": 1, "prune.schedule_options": {"full": True}}, "iterations=1"),
+        ({"prune.schedule_options": {"order": True}}, "order=\\) must be 1 or 2; got True"),
+        ({"prune.schedule_options": {"order": 2.0}}, "order=\\) must be 1 or 2"),
+        ({"prune.rounds": 1}, r"Spec\(prune\.rounds\) must be >= 2: one stage is all there is to cut; got 1"),
+        ({"prune.curvature": "empirical", "prune.schedule_options": {"full": True}}, "which reads none"),
+        ({"prune.at": "init", "prune.rounds": 1}, r"prune\.iterations\) must be above 1"),
+        (
+            {"prune.at": "init", "prune.rounds": 1, "prune.iterations": 1, "prune.schedule_options": {"full": True}},
+            r"prune\.iterations\) must be above 1",
+        ),
     ],
 )
 def test_what_the_schedule_does_not_have_is_refused_when_the_spec_is_read(changes, said):
     with pytest.raises(ValueError, match=said):
         override(SPEC, {**ADAPTIVE, **changes})
+
+
+def test_the_curvature_that_adaptive_stages_are_sized_by_can_be_chosen(tmp_path):
+    asked = {"prune.curvature": "empirical", "prune.rounds": 6, "prune.schedule_options": {"tolerance": 0.5}}
+    cuts = rows(run(override(SPEC, {**ADAPTIVE, **asked}), tmp_path, listen=silent), "cut")
+    assert 1 < len(cuts) <= 6
+    assert all("predicted_loss_change_second" in cut for cut in cuts)
 
 
 def test_adaptive_stages_are_as_many_as_they_come_to(tmp_path, monkeypatch):
@@ -262,6 +277,10 @@ def test_adaptive_stages_are_as_many_as_they_come_to(tmp_path, monkeypatch):
     folder = run(spec, tmp_path / "whole", listen=silent)
     cuts, (pruned,) = rows(folder, "cut"), rows(folder, "pruned")
     assert pruned["stages"] == len(cuts) < 50
+    assert pruned["stage_tolerance"] == 0.1
+    assert pruned["stages_within"] == sum(cut["stage_within"] for cut in cuts)
+    assert pruned["stage_trials"] == sum(cut["stage_trials"] for cut in cuts)
+    assert pruned["stage_predicted"] == pytest.approx(sum(cut["stage_predicted"] for cut in cuts))
     assert cuts[-1]["achieved_sparsity"] == pytest.approx(0.2, abs=1e-3)
     assert len(rows(folder, "epoch")) == 8
 

@@ -14,7 +14,8 @@ from flowprune.core.errors import UnknownNameError
 from flowprune.schedules import SCHEDULES, build, counts, exponential, linear, manual, one_shot, rounds
 
 MANY = [(name, n, p) for name in SCHEDULES for n in (1, 2, 7, 25, 100) for p in (0.0, 1e-9, 0.3, 0.75, 0.956, 0.9999)]
-POSSIBLE = [(name, n, p) for name, n, p in MANY if name != "one_shot" or n == 1]
+ONLY = {"one_shot": lambda n: n == 1, "adaptive": lambda n: n > 1}
+POSSIBLE = [(name, n, p) for name, n, p in MANY if ONLY.get(name, lambda _: True)(n)]
 
 
 @pytest.mark.parametrize(

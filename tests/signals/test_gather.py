@@ -212,8 +212,8 @@ def test_it_works_where_gradients_are_switched_off():
     [
         ({"needs": ("gradients",)}, r"drawn from gradient, hessian_gradient, .*; got \['gradients'\]"),
         ({"mode": "test"}, r"gather\(mode=\) must be 'eval' or 'train'"),
-        ({"micro_batch": 0}, r"gather\(micro_batch=\) must be >= 1"),
-        ({"micro_batch": "64"}, r"gather\(micro_batch=\) must be >= 1, or None; got '64'"),
+        ({"micro_batch": 0}, r"gather\(micro_batch=\) must be a whole number >= 1"),
+        ({"micro_batch": "64"}, r"gather\(micro_batch=\) must be a whole number >= 1, or None; got '64'"),
         ({"needs": None}, r"gather\(needs=\) must be drawn from .*; got \[None\]"),
         ({"needs": "gradients"}, r"gather\(needs=\) must be drawn from .*; got \['gradients'\]"),
         ({"needs": (1, "grad", [])}, r"gather\(needs=\) must be drawn from .*; got \[1, 'grad', \[\]\]"),

@@ -100,9 +100,11 @@ def schedule_of(
     from flowprune.core.recipes import RECIPES
     from flowprune.experiments.axes import assignments
 
-    own = assignments("--schedule-option", options or ())
+    example, many = "tolerance=0.2", "A schedule has one of each."
+    own = assignments("--schedule-option", options or (), example=example, many=many)
     if recipe is None:
-        return schedules.build(name or "exponential", rounds=rounds or 1, sparsity=sparsity, options=own)
+        most = rounds or (schedules.MAX_STAGES if name == "adaptive" else 1)
+        return schedules.build(name or "exponential", rounds=most, sparsity=sparsity, options=own)
     if name is None and rounds is None and not own:
         return None
     known = RECIPES[recipe]

@@ -18,7 +18,13 @@ OF_FUNCTION: Final = {
     "from_transformers": "model",
 }
 """Functions of which every argument comes from one option."""
-OF_ARGUMENT: Final = {"schedule": "rounds", "model_factory": "model", "ablations": "ablate"}
+OF_ARGUMENT: Final = {
+    "schedule": "rounds",
+    "model_factory": "model",
+    "ablations": "ablate",
+    "options": "schedule_option",
+    "max_stages": "rounds",
+}
 """Arguments by another name than their option; ``--schedule`` itself is a word that is looked up before."""
 
 

@@ -72,7 +72,8 @@ Rounds = Annotated[
     typer.Option(
         "--rounds",
         min=1,
-        help="How many cuts; each scores what the last one left. By default 1, or as the recipe does.",
+        help="How many cuts; each scores what the last one left. By default 1, or as the recipe does; with --schedule "
+        "adaptive the most there may be, by default 140.",
         rich_help_panel=AMOUNT,
     ),
 ]
@@ -89,8 +90,8 @@ ScheduleOption = Annotated[
     typer.Option(
         "--schedule-option",
         metavar="NAME=VALUE",
-        help="What the schedule has besides, such as --schedule adaptive --rounds 100 --schedule-option tolerance=0.2; "
-        "may be given several times.",
+        help="What the schedule has besides, such as --schedule adaptive --schedule-option tolerance=0.2; may be given "
+        "several times.",
         rich_help_panel=AMOUNT,
     ),
 ]
@@ -189,6 +190,10 @@ def _tell(result: PruneResult) -> None:
     from flowprune.cli.tables import masks_table
 
     masks_table(result.recipe or result.measure, result.masks)
+    stages = [cut.stage for cut in result.cuts if cut.stage is not None]
+    if stages:
+        within = sum(stage.within for stage in stages)
+        typer.echo(f"Cut in {len(stages)} stages, {within} of which changed the loss as predicted.")
     typer.echo(str(result.cost))
     if result.collapse is not None and result.collapse.effective_sparsity is not None:
         typer.echo(str(result.collapse))

@@ -15,7 +15,7 @@ from flowprune.experiments.collapsing import collapse_rows
 from flowprune.experiments.locality import locality
 from flowprune.experiments.moments import scheduled
 from flowprune.experiments.parts import Parts, model_for
-from flowprune.experiments.recording import index_fingerprint
+from flowprune.experiments.recording import index_fingerprint, stages_row
 from flowprune.experiments.rows import Row
 from flowprune.experiments.settings import PruneSpec
 from flowprune.experiments.spec import Spec
@@ -36,7 +36,7 @@ def prune_at_init(spec: Spec, parts: Parts, pruner: Pruner) -> Iterator[Row]:
     cut = spec.prune
     if cut is None:
         raise PruningError("prune_at_init(spec=) must be of a run that is pruned.")
-    batches = parts.scoring(1)
+    batches, schedule = parts.scoring(1), None if cut.iterations is None else scheduled("Spec", cut)
     result = prune(
         parts.model,
         measure=cut.measure or None,
@@ -44,7 +44,7 @@ def prune_at_init(spec: Spec, parts: Parts, pruner: Pruner) -> Iterator[Row]:
         granularity=parts.granularity,
         objective=_objective(spec, cut, parts),
         batches=batches,
-        schedule=None if cut.iterations is None else scheduled("Spec", cut),
+        schedule=schedule,
         batch_sizes=(),
         **_options(spec, cut, parts),
     )
@@ -63,6 +63,7 @@ def prune_at_init(spec: Spec, parts: Parts, pruner: Pruner) -> Iterator[Row]:
         "gather_seconds": sum(each.gather_seconds for each in result.cuts),
         "cut_seconds": sum(each.cut_seconds for each in result.cuts),
         "checks": list(result.checks),
+        **stages_row((each.stage for each in result.cuts), schedule),
     }
     for layer, count in result.masks.per_layer().items():
         yield {

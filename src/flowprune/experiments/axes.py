@@ -49,9 +49,13 @@ def parse_axis(text: str, *, option: str = "--axis") -> tuple[str, list[object]]
         >>> parse_axis('record.agreement=["magnitude", "fisher"]')
         ('record.agreement', [['magnitude', 'fisher']])
     """
+    return _axis(option, text, "path=value,value", "seed=0")
+
+
+def _axis(option: str, text: str, form: str, example: str) -> tuple[str, list[object]]:
     path, sign, values = text.partition("=")
     if not (path.strip() and sign and values.strip()):
-        raise invalid(option, "of the form path=value,value", text, f"For example: {option} seed=0")
+        raise invalid(option, f"of the form {form}", text, f"For example: {option} {example}")
     return path.strip(), _values(values)
 
 
@@ -69,13 +73,14 @@ def distinct(option: str, settings: Iterable[tuple[str, T]]) -> dict[str, T]:
     return found
 
 
-def assignments(option: str, texts: Iterable[str], *, many: str = "") -> dict[str, object]:
+def assignments(option: str, texts: Iterable[str], *, many: str = "", example: str = "seed=0") -> dict[str, object]:
     """Fields that an option sets, each once and to one value.
 
     Args:
         option: As it is typed.
         texts: ``field=value``, one for each time that it was given.
         many: What to do for many values.
+        example: Of one.
 
     Raises:
         ValueError: another form, a field that is set twice, or several values.
@@ -84,7 +89,7 @@ def assignments(option: str, texts: Iterable[str], *, many: str = "") -> dict[st
         >>> assignments("--set", ["seed=3", "prune.measure=lm"])
         {'seed': 3, 'prune.measure': 'lm'}
     """
-    found = distinct(option, (parse_axis(text, option=option) for text in texts))
+    found = distinct(option, (_axis(option, text, "field=value", example) for text in texts))
     for field, values in found.items():
         if len(values) != 1:
             raise invalid(option, "one value for one field", field, many)
@@ -101,7 +106,8 @@ def _values(text: str) -> list[object]:
 
 
 def _value(text: str) -> object:
-    """A TOML value where the text is one (3, 0.5, true), else the text itself."""
+    """A TOML value where the text is one (3, 0.5, true), a boolean as Python writes it, else the text itself."""
+    text = {"True": "true", "False": "false"}.get(text, text)
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

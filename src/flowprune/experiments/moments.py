@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flowprune.core.errors import invalid
+from flowprune.core.errors import invalid, renamed
 from flowprune.core.recipes import RECIPES
 from flowprune.measures.index import MEASURES
 from flowprune.schedules import Schedule, build, one_shot
@@ -56,17 +56,23 @@ def scheduled(where: str, cut: PruneSpec) -> Schedule:
         Traceback (most recent call last):
         ValueError: Spec(prune.schedule_options): adaptive(tolerance=) must be in (0, 1); got 2.0.
     """
-    rounds = cut.rounds if cut.at != "init" else cut.iterations or 1
-    if cut.at == "init" and rounds == 1:
-        _require_unasked(where, cut, ("schedule_options",), "prune.iterations=1")
-        return one_shot(sparsity=cut.sparsity)
+    first = cut.at == "init"
+    rounds, sparsity = (cut.iterations or 1, None) if first else (cut.rounds, cut.sparsity)
+    if first and rounds == 1:
+        if cut.schedule_options or cut.schedule == "adaptive":
+            rule, got = "above 1 with a schedule that sizes its stages", cut.iterations
+            raise invalid(
+                f"{where}(prune.iterations)", rule, got, "Set the most stages that there may be, such as 140."
+            )
+        return one_shot()
     shape = cut.schedule if cut.recipe is None else RECIPES[cut.recipe].schedule
-    try:
-        return build(shape, rounds=rounds, sparsity=cut.sparsity, options=cut.schedule_options)
-    except ValueError as error:
-        if not cut.schedule_options:
-            raise
-        raise ValueError(f"{where}(prune.schedule_options): {error}") from None
+    names = {
+        f"{shape}(": f"{where}(prune.schedule_options): {shape}(",
+        f"{shape}(max_stages=)": f"{where}(prune.{'iterations' if first else 'rounds'})",
+        f"schedules.build({shape!r}, options=)": f"{where}(prune.schedule_options)",
+    }
+    with renamed(names):
+        return build(shape, rounds=rounds, sparsity=sparsity, options=cut.schedule_options)
 
 
 def _require_used(where: str, cut: PruneSpec, recipe: Recipe) -> None:
@@ -127,7 +133,9 @@ def require_curved(where: str, cut: PruneSpec) -> None:
     Raises:
         ValueError: naming the field.
     """
-    if cut.measure in MEASURES and "curvature" not in MEASURES[cut.measure].needs:
+    adapt = None if cut.recipe is not None else scheduled(where, cut).adapt
+    told = adapt is not None and adapt.order == 2 and not adapt.full
+    if cut.measure in MEASURES and "curvature" not in MEASURES[cut.measure].needs and not told:
         _require_unasked(where, cut, ("curvature",), f"prune.measure={cut.measure!r}, which reads none")
 
 

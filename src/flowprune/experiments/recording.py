@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict
 
@@ -25,7 +25,8 @@ from flowprune.experiments.parts import Parts
 from flowprune.experiments.rows import Row
 from flowprune.masks import Masks, expand
 from flowprune.prune import Cut, Pruner
-from flowprune.schedules import Event
+from flowprune.prune.stages import Stage
+from flowprune.schedules import Event, Schedule
 from flowprune.signals import Signals, gather, mean_loss
 from flowprune.train import EpochRecord
 
@@ -136,6 +137,20 @@ def _stage(cut: Cut) -> Row:
         return {}
     told = {"predicted": stage.predicted, "measured": stage.measured, "trials": stage.trials, "within": stage.within}
     return {f"stage_{name}": value for name, value in told.items()}
+
+
+def stages_row(found: Iterable[Stage | None], schedule: Schedule | None) -> Row:
+    """Of all stages that were sized by what is predicted and measured of them; empty for those of a fixed pace."""
+    stages = [stage for stage in found if stage is not None]
+    if schedule is None or schedule.adapt is None:
+        return {}
+    return {
+        "stages": len(stages),
+        "stage_tolerance": schedule.adapt.tolerance,
+        "stages_within": sum(stage.within for stage in stages),
+        "stage_trials": sum(stage.trials for stage in stages),
+        "stage_predicted": sum(stage.predicted for stage in stages),
+    }
 
 
 def index_fingerprint(indices: Tensor) -> str:

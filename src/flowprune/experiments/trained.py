@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from flowprune.analysis import predicted_change
 from flowprune.core.errors import PruningError
 from flowprune.experiments.parts import Parts
-from flowprune.experiments.recording import cut_row, layer_rows, scored_loss
+from flowprune.experiments.recording import cut_row, layer_rows, scored_loss, stages_row
 from flowprune.experiments.rows import Row
 from flowprune.prune import Cut, Pruner
+from flowprune.prune.stages import Stage
 from flowprune.signals import mean_loss
 from flowprune.train import EpochRecord, Evaluation, evaluate, select
 
@@ -52,7 +53,7 @@ def prune_trained(
         **_told(before, "before"),
         **_told(after, "after"),
         **_summed(stages.rows),
-        **_adapted(pruner, stages.rows),
+        **stages_row(stages.sized, pruner.schedule),
     }
 
 
@@ -65,6 +66,7 @@ class _Stages:
     epoch: int
     observed: bool
     rows: list[Row] = field(default_factory=list[Row])
+    sized: list[Stage | None] = field(default_factory=list["Stage | None"])
     hits: tuple[str, ...] = ()
 
     def cut(self) -> Iterator[Row]:
@@ -76,6 +78,7 @@ class _Stages:
                 raise PruningError("prune_trained(pruner=) must be one that waits for no event.")
             changes = _changes(self.parts, cut, batches) if self.observed else {}
             self.hits = cut.floor_hits
+            self.sized.append(cut.stage)
             self.rows.append({**cut_row(cut, self.epoch, batches), **changes, "checks": list(cut.checks)})
             yield self.rows[-1]
 
@@ -102,16 +105,6 @@ def _evaluated(parts: Parts) -> dict[str, Evaluation]:
 def _told(found: Mapping[str, Evaluation], when: str) -> dict[str, float | None]:
     fields = {f"{name}_loss_{when}": each.loss for name, each in found.items()}
     return {**fields, **{f"{name}_accuracy_{when}": each.accuracy for name, each in found.items()}}
-
-
-def _adapted(pruner: Pruner, rows: Sequence[Row]) -> Row:
-    """Of stages that were sized by what is predicted and measured of them."""
-    adapt = pruner.schedule.adapt
-    if adapt is None:
-        return {}
-    sums = {name: sum(float(str(row[name])) for row in rows) for name in ("stage_predicted", "stage_trials")}
-    within = sum(row["stage_within"] is True for row in rows)
-    return {"stage_tolerance": adapt.tolerance, "stages_within": within, **sums}
 
 
 def _summed(rows: Sequence[Row]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowprune.schedules import lr
-from flowprune.schedules.adaptive import Adapt, adaptive
+from flowprune.schedules.adaptive import MAX_STAGES, Adapt, adaptive
 from flowprune.schedules.counts import counts
 from flowprune.schedules.events.combined import all_of, any_of
 from flowprune.schedules.events.counted import after, at_latest
@@ -19,6 +19,7 @@ from flowprune.schedules.shapes import cubic, exponential, linear, manual, one_s
 
 __all__ = [
     "EVENTS",
+    "MAX_STAGES",
     "SCHEDULES",
     "Adapt",
     "Event",

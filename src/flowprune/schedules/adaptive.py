@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from flowprune.core.errors import invalid
 from flowprune.schedules.schedule import Schedule
 from flowprune.schedules.shapes import exponential_shape
+
+MAX_STAGES: Final = 140
+"""The most of the paper that has them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Adapt:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
                 raise invalid(f"adaptive({name}=)", "in (0, 1)", value)
-        if self.order not in (1, 2):
+        if isinstance(self.order, bool) or not isinstance(self.order, int) or self.order not in (1, 2):
             raise invalid("adaptive(order=)", "1 or 2", self.order)
         if not isinstance(self.full, bool):
             raise invalid("adaptive(full=)", "True or False", self.full)
@@ -60,7 +64,7 @@ class Adapt:
 
 
 def adaptive(
-    max_stages: int = 140,
+    max_stages: int = MAX_STAGES,
     sparsity: float | None = None,
     *,
     tolerance: float = 0.1,
@@ -79,7 +83,14 @@ def adaptive(
     The measures of loss models choose what their model predicts to cost nothing, so that a diagonal model of order 2
     seldom is within a relative tolerance for QM: ``full`` then is, or the pace decides.
 
+    What they are for is to be told what a cut costs. A large stage can be predicted well and cut much that would have
+    been worth more once the rest was gone: :func:`exponential`, at fewer stages, keeps more of the loss (study
+    laurent2020-mlp-adaptive).
+
     For pruning at one go (:func:`flowprune.prune`), on batches that can be read again.
+
+    Raises:
+        ValueError: one stage, which leaves no choice, or what :class:`Adapt` refuses.
 
     Source: stages as in Laurent et al. 2020, arXiv 2006.12279; their sizes are this library's.
 
@@ -87,5 +98,8 @@ def adaptive(
         >>> adaptive(2, sparsity=0.75).targets()                                        # the slowest pace
         (0.5, 0.75)
     """
+    if max_stages == 1:
+        todo = "Allow some, such as 140, or take fp.schedules.one_shot()."
+        raise invalid("adaptive(max_stages=)", ">= 2: one stage is all there is to cut", max_stages, todo)
     adapt = Adapt(tolerance, order, trials, negligible, full)
     return Schedule("adaptive", max_stages, sparsity, exponential_shape, adapt)

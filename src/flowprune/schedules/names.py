@@ -51,7 +51,8 @@ def build(name: str, *, rounds: int, sparsity: float | None = None, options: Map
     other = sorted(set(options) - set(own))
     if other:
         rule = f"of {', '.join(own)}" if own else f"left out: {name} has none"
-        raise invalid(f"schedules.build({name!r}, options=)", rule, ", ".join(other))
+        todo = "" if own else "Take adaptive, which has some, or leave them out."
+        raise invalid(f"schedules.build({name!r}, options=)", rule, ", ".join(other), todo)
     told_rounds = len(parameters) > 1  # one_shot is not: it has one
     schedule = make(rounds, sparsity=sparsity, **options) if told_rounds else make(sparsity=sparsity)
     if schedule.rounds != rounds:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
 from flowprune.core.errors import invalid
 from flowprune.objectives.batch import mapped, size_of, some
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,26 @@ def split(counted: Counted, most: int) -> list[Counted]:
     return [
         Counted(counted.index, part(counted, start, start + most), min(most, counted.size - start)) for start in starts
     ]
+
+
+def per_shape(find: Callable[[Counted], T]) -> Callable[[Counted], T]:
+    """``find``, asked once for each shape that examples have.
+
+    Example:
+        >>> import torch
+        >>> asked = per_shape(lambda counted: counted.size)
+        >>> asked(Counted(0, torch.zeros(5, 2), 5)), asked(Counted(1, torch.zeros(3, 2), 3))
+        (5, 5)
+    """
+    known: dict[tuple[tuple[int, ...], ...], T] = {}
+
+    def found(counted: Counted) -> T:
+        shapes = shapes_of(counted)
+        if shapes not in known:
+            known[shapes] = find(counted)
+        return known[shapes]
+
+    return found
 
 
 def shapes_of(counted: Counted) -> tuple[tuple[int, ...], ...]:

@@ -17,6 +17,7 @@ from flowprune.signals.as_found import as_found
 from flowprune.signals.batches import Counted, read
 from flowprune.signals.gradient import FirstPass, Loss, finite_losses, loss_of
 from flowprune.signals.hessian import second_pass
+from flowprune.signals.parts import require_micro_batch
 from flowprune.signals.precision import cast, in_precision
 from flowprune.signals.signals import Mode
 from flowprune.signals.sweep import Request
@@ -68,6 +69,7 @@ def hessian_product(
         {'weight': tensor([[20.]])}
     """
     run = in_precision(require_model(WHERE, model), objective)
+    require_micro_batch(WHERE, micro_batch)
     params = {name: parameter for name, parameter in run.named_parameters() if parameter.requires_grad}
     v = _along(direction, params, dict(run.named_parameters()))
     masks = masks_on(dict(run.named_parameters()))
@@ -83,9 +85,7 @@ def hessian_product(
         rewind()
         first = FirstPass(request.live(v), {}, losses, [counted.size for counted in kept])
         # Batch statistics are updated in place, which forward mode refuses.
-        product = second_pass(
-            run, objective, kept, params, first, at_once=request.part_twice, forward_mode=mode == "eval"
-        )
+        product = second_pass(run, objective, kept, params, first, at_once=request.twice(), forward_mode=mode == "eval")
     require_finite(f"{WHERE}()", product)
     return request.live(product)
 

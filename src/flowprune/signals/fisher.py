@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprune.core.errors import invalid
-from flowprune.signals.batches import Counted, shapes_of, split
+from flowprune.signals.batches import Counted, split
 from flowprune.signals.gradient import finite_losses
 from flowprune.signals.per_example import Contribution, PerExample, Pulled, Way, choose
 
@@ -46,7 +46,7 @@ def squares_pass(
         per_example: The loss of each example.
         batches: Read once.
         params: What is differentiated.
-        most: Examples at a time; a number, or asked of the first batch of each shape.
+        most: Examples at a time; a number, or asked of each batch.
         pulled: The vectors that are pulled back from the outputs to the parameters.
 
     Raises:
@@ -58,7 +58,6 @@ def squares_pass(
         for name, parameter in params.items()
     }
     way: Way | None = None
-    shapes, at_once = None, 0
     losses: list[Tensor] = []
     sizes: list[int] = []
 
@@ -68,8 +67,7 @@ def squares_pass(
     for counted in batches:
         if way is None:
             way = choose(model, per_example, params, counted, pulled)
-        if shapes != (shapes := shapes_of(counted)):
-            at_once = most if isinstance(most, int) else most(way, counted)
+        at_once = most if isinstance(most, int) else most(way, counted)
         each = torch.cat([_checked(way.run(part.batch, add), part) for part in split(counted, at_once)])
         losses.append(each.mean())
         sizes.append(counted.size)

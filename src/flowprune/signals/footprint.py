@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -52,32 +53,70 @@ def footprint(
         >>> found.layers, found.parameters
         (8, 40)
     """
+    called = Called(model)
+    with watching(model, {name.rpartition(".")[0] for name in params}) as seen:
+        loss(called, part(batch, 0, 1))
+    return Footprint(
+        graph=seen.graph,
+        layers=sum(seen.outputs),
+        largest=max(seen.outputs, default=0),
+        outputs=called.outputs.detach(),
+        parameters=sum(parameter.numel() * parameter.element_size() for parameter in params.values()),
+    )
+
+
+def graph_bytes(model: nn.Module, loss: Callable[[Callable[..., Any], Any], Tensor], batch: Counted) -> int:
+    """What autograd keeps of an example's forward, in bytes; as much as its modules return where it is recomputed.
+
+    Example:
+        >>> graph_bytes(nn.Sequential(nn.Linear(4, 2), nn.Tanh()), lambda forward, x: forward(x).mean(), \
+                        Counted(0, torch.ones(3, 4), 3))
+        24
+    """
+    leaves = {path for path, module in model.named_modules() if not any(module.children())}
+    with watching(model, leaves) as seen:
+        value = loss(model, part(batch, 0, 2))
+    del value  # until here, so that no two of the tensors lie in one place
+    return max(seen.graph, sum(seen.outputs)) // min(2, batch.size)
+
+
+@dataclass
+class Watched:
+    """What was seen of forwards, in bytes.
+
+    Attributes:
+        kept: By address, what autograd keeps for the backward pass, parameters apart.
+        outputs: Of each call of a module that is watched.
+    """
+
+    kept: dict[int, int] = field(default_factory=dict[int, int])
+    outputs: list[int] = field(default_factory=list[int])
+
+    @property
+    def graph(self) -> int:
+        """All that is kept."""
+        return sum(self.kept.values())
+
+
+@contextmanager
+def watching(model: nn.Module, paths: Iterable[str]) -> Generator[Watched]:
+    """Within the block, what forwards of these modules return, and what autograd keeps of all."""
     own = {parameter.data_ptr() for parameter in model.parameters()}
-    kept: dict[int, int] = {}
-    sizes: list[int] = []
+    seen = Watched()
 
     def keep(tensor: Tensor) -> Tensor:
         if tensor.device.type != "meta" and tensor.data_ptr() not in own:
-            kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+            seen.kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
         return tensor
 
     def note(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor):
-            sizes.append(output.numel() * output.element_size())
+            seen.outputs.append(output.numel() * output.element_size())
 
-    owners = {name.rpartition(".")[0] for name in params}
-    handles = [model.get_submodule(path).register_forward_hook(note) for path in owners]
-    called = Called(model)
+    handles = [model.get_submodule(path).register_forward_hook(note) for path in paths]
     try:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss(called, part(batch, 0, 1))
+            yield seen
     finally:
         for handle in handles:
             handle.remove()
-    return Footprint(
-        graph=sum(kept.values()),
-        layers=sum(sizes),
-        largest=max(sizes, default=0),
-        outputs=called.outputs.detach(),
-        parameters=sum(parameter.numel() * parameter.element_size() for parameter in params.values()),
-    )

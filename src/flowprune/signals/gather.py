@@ -16,6 +16,7 @@ from flowprune.core.tensors import require_finite
 from flowprune.signals.as_found import as_found
 from flowprune.signals.curvature.asked import KINDS, Curvature
 from flowprune.signals.gradient import Loss
+from flowprune.signals.parts import require_micro_batch
 from flowprune.signals.point import point_of
 from flowprune.signals.precision import in_precision
 from flowprune.signals.signals import NAMED, NEEDS, Mode, Signals
@@ -79,7 +80,8 @@ def gather(  # noqa: PLR0913, the public contract
         mode: ``"eval"``, or ``"train"`` for batch statistics and dropout.
         micro_batch: Most examples at a time where memory would grow with them (H g, Fisher, curvature). Used in eval
             mode and with objectives that know the loss of each example; others see whole batches. None: 64, or 32 for
-            H g on a CPU, and more where examples take little, up to 8 MiB of what a forward keeps.
+            H g on a CPU; there more where examples take little, up to 8 MiB of what a forward keeps of them, but for
+            curvatures that draw.
         seed: Of the random numbers that the model (dropout in train mode) and the objective draw; by default they
             come from the global generator as it stands.
         copies: False: what is returned may share memory with the model, the batches and itself, for one who only
@@ -167,6 +169,5 @@ def _checked(needs: Iterable[str], mode: str, micro_batch: object) -> frozenset[
         raise invalid("gather(needs=)", rule, strange, "needs=() gives the parameters alone.")
     if mode not in ("eval", "train"):
         raise invalid("gather(mode=)", "'eval' or 'train'", mode)
-    if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
-        raise invalid("gather(micro_batch=)", ">= 1, or None", micro_batch)
+    require_micro_batch("gather", micro_batch)
     return frozenset(names)

@@ -22,7 +22,7 @@ from flowprune.core.call_at import call_at
 from flowprune.core.errors import PruningError
 from flowprune.core.unfused import unfused
 from flowprune.signals.as_found import random_state
-from flowprune.signals.batches import Counted, part, shapes_of, split
+from flowprune.signals.batches import Counted, part, split
 from flowprune.signals.gradient import FirstPass, Loss, gradient_of, loss_of
 from flowprune.signals.mean import Mean
 
@@ -137,7 +137,6 @@ def second_pass(
     """
     product = reverse_over_reverse(model, objective, params, first.gradient)
     mean = Mean()
-    most = shapes = None
     with twice_differentiable():
         if forward_mode:
             restore = random_state(model)
@@ -145,10 +144,8 @@ def second_pass(
             product = choose(faster, product, part(batches[0], 0, 2))
             restore()
         for counted in batches:
-            if shapes != (shapes := shapes_of(counted)):
-                most = at_once(counted)
             again: list[tuple[Tensor, int]] = []
-            for some in split(counted, most or counted.size):
+            for some in split(counted, at_once(counted) or counted.size):
                 with _named():
                     values, loss = product(some.batch)
                 mean.add(values, some.size)

@@ -22,7 +22,7 @@ from flowprune.signals.gradient import MOMENTS, FirstPass, Loss, finite_losses, 
 from flowprune.signals.hessian import second_pass, twice_differentiable
 from flowprune.signals.mean import live
 from flowprune.signals.mean_of_examples import of_means
-from flowprune.signals.parts import at_a_time
+from flowprune.signals.parts import Parts
 from flowprune.signals.per_example import PerExample
 from flowprune.signals.precision import cast
 from flowprune.signals.signals import Mode
@@ -42,7 +42,8 @@ class Request:
         params: Its trainable parameters by name.
         needs: What is asked for; see :func:`flowprune.signals.gather`.
         mode: The mode.
-        micro_batch: Most examples at a time where batches may be split; None: as :func:`~.parts.at_a_time` finds.
+        micro_batch: Most examples at a time where batches may be split; None: see
+            :class:`~flowprune.signals.parts.Parts`.
         masks: True = kept, of the parameters of which masks hold entries at zero.
         curvature: Which diagonal stands for the Hessian's.
         copies: Whether derivatives are the caller's own; if not, they may be what autograd handed out.
@@ -65,18 +66,18 @@ class Request:
         """
         return {n: live(d, self.masks[n]) if n in self.masks else d for n, d in derivatives.items()}
 
-    def part(self, counted: Counted) -> int:
-        """Examples of a batch at a time, where they do not meet in the model."""
-        return at_a_time(self.micro_batch, self.model, self.objective, self.params, counted)
+    def once(self, *, alike: bool = False) -> Parts:
+        """How many examples of a batch at a time, where they do not meet in the model; see :class:`Parts`."""
+        return Parts(self.micro_batch, self.model, self.objective, self.params, alike=alike)
 
-    def part_twice(self, counted: Counted) -> int | None:
+    def twice(self, *, alike: bool = False) -> Callable[[Counted], int | None]:
         """The same where a Hessian is wanted; None where the batch stays whole.
 
         A batch may be split if its loss is a mean over examples and the examples do not meet in the model.
         """
         if self.mode == "train" or not hasattr(self.objective, "per_example"):
-            return None
-        return at_a_time(self.micro_batch, self.model, self.objective, self.params, counted, twice=True)
+            return lambda _: None
+        return Parts(self.micro_batch, self.model, self.objective, self.params, twice=True, alike=alike)
 
 
 def sweep(request: Request, batches: Iterable[Any], rewind: Restore, *, dtype: torch.dtype | None = None) -> Fields:
@@ -141,7 +142,7 @@ def _second(request: Request, batches: Iterable[Counted], first: FirstPass) -> d
     model, objective, params = request.model, request.objective, request.params
     forward_mode = request.mode == "eval"  # batch statistics are updated in place, which functorch refuses
     product = second_pass(
-        model, objective, list(batches), params, first, at_once=request.part_twice, forward_mode=forward_mode
+        model, objective, list(batches), params, first, at_once=request.twice(), forward_mode=forward_mode
     )
     return request.live(product)
 
@@ -162,9 +163,8 @@ def _fisher(request: Request, batches: Iterable[Counted], rewind: Restore) -> Fi
     per_example = require_per_example(request)
     if "curvature" in request.needs:
         batches = of_means(request.objective, request.model, batches)
-    found = squares_pass(
-        request.model, per_example, batches, request.params, most=lambda _, counted: request.part(counted)
-    )
+    at_once = request.once()
+    found = squares_pass(request.model, per_example, batches, request.params, most=lambda _, counted: at_once(counted))
     fields = _told(found)
     fisher = request.live(found.mean)
     if "fisher" in request.needs:
@@ -185,13 +185,18 @@ def _curvature(request: Request, batches: Iterable[Counted], rewind: Restore) ->
             batches,
             request.params,
             asked,
-            at_once=request.part_twice,
+            at_once=request.twice(alike=True),
             masks=request.masks,
         )
     else:
         require_per_example(request)
         found = gauss_newton_pass(
-            request.model, request.objective, batches, request.params, asked, at_once=request.part
+            request.model,
+            request.objective,
+            batches,
+            request.params,
+            asked,
+            at_once=request.once(alike=asked.kind != "ggn"),
         )
     return {"curvature": request.live(found.mean), "curvature_kind": asked.kind, **_told(found)}
 

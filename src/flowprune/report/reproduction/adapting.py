@@ -44,7 +44,7 @@ def against_a_pace(name: str, by: float) -> FromRows:
 
 
 def _paced(where: str, point: Point, points: Sequence[Point], name: str, by: float) -> Case | None:
-    alike = [each for each in points if each.tolerance is None and each.config.measure == point.config.measure]
+    alike = [each for each in points if each.tolerance is None and _asked(each) == _asked(point)]
     count = point.spread(STAGES)
     fewer = [each for each in alike if count is not None and each.config.rounds <= count.mean]
     pace = max(fewer, key=lambda each: each.config.rounds, default=None)
@@ -52,6 +52,12 @@ def _paced(where: str, point: Point, points: Sequence[Point], name: str, by: flo
         return None
     gain = difference(scaled(point.of(name), by), scaled(pace.of(name), by))
     return case(f"{where}, {point.config.name} − {pace.config.rounds} of a fixed pace", gain, _told(point))
+
+
+def _asked(point: Point) -> object:
+    """What a point has in common with those that differ from it in their stages alone."""
+    setting = tuple(each for each in point.config.setting if not each[0].startswith("prune.schedule"))
+    return point.config.measure, point.penalty, setting
 
 
 def _told(point: Point) -> str:
@@ -63,8 +69,9 @@ def _told(point: Point) -> str:
 
 ADAPTING = (
     Claim(
-        "adaptive stages are predicted",
-        "As few stages as keep what is predicted of each within a tolerance of what is measured.",
+        "adaptive stages tell what they cost",
+        "Each stage is the largest of which the prediction is within a tolerance of what is measured. Here: all of them"
+        " together.",
         "the tolerance − the size of the relative error of what was predicted of all stages together",
         "",
         predicted,

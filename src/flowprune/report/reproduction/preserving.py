@@ -70,11 +70,11 @@ def _measures(records: Preservation) -> list[str]:
 
 
 def stages(name: str, by: float) -> FromRows:
-    """In the most stages against one, without a penalty; positive where more stages make ``by`` times it larger."""
+    """In the most stages of a fixed pace against one, no penalty; positive where more make ``by`` times it larger."""
 
     def compute(rows: Sequence[Row]) -> Cases:
         return found(
-            _staged(where, [p for p in _of(records, (measure,)) if p.penalty == 0.0], name, by)
+            _staged(where, [p for p in _of(records, (measure,)) if not (p.penalty or p.tolerance)], name, by)
             for where, records in networks(rows)
             for measure in _measures(records)
         )

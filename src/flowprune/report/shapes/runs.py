@@ -64,8 +64,23 @@ class Config:
         apart = ("prune.", "record.", "name", "threads")
         return tuple(field for field in self.setting if not field[0].startswith(apart))
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether stages were sized as one went, so that the rounds are the most that there might be.
+
+        Example:
+            >>> str(Config(140, "lm", (("prune.schedule", "adaptive"), ("prune.schedule_options.tolerance", "0.3"))))
+            'LM, adaptive, tolerance = 0.3 (at most 140 rounds)'
+        """
+        return ("prune.schedule", "adaptive") in self.setting
+
+    @property
+    def cuts(self) -> str:
+        """How many rounds, in words."""
+        return f"at most {cut_in(self.rounds)}" if self.adaptive else cut_in(self.rounds)
+
     def __str__(self) -> str:
-        return self.name if self.dense else f"{self.name} ({cut_in(self.rounds)})"
+        return self.name if self.dense else f"{self.name} ({self.cuts})"
 
 
 def setting_words(fields: Iterable[tuple[str, str]]) -> str:

@@ -20,7 +20,7 @@ from flowprune.report.spread import Spread, distinct
 from flowprune.report.tables.accuracy import removed
 from flowprune.report.tables.grid import MISSING, Cell, Grid, Table, accuracy_cell, seeds
 from flowprune.report.values import Row
-from flowprune.report.wording import cut_in, figures
+from flowprune.report.wording import figures
 
 TITLE = "Loss before, and accuracy after, training again"
 NAMES = ("model", "data", "removed", "measure", "λ")
@@ -94,7 +94,7 @@ def _lines(comparison: Comparison, records: Preservation) -> list[tuple[Cell, ..
     return [
         (
             *names,
-            Cell(point.config.name, cut_in(point.config.rounds)),
+            Cell(point.config.name, point.config.cuts),
             Cell(f"{point.penalty:g}"),
             *(Cell(MISSING) if fixed else _loss(point.spread(name), most) for name in ADAPTIVE),
             *(_loss(point.spread(name), most) for name in LOSSES),

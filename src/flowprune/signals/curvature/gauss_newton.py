@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from flowprune.objectives.output_curvature import Derived, OutputCurvature
-from flowprune.signals.batches import Counted
+from flowprune.signals.batches import Counted, per_shape
 from flowprune.signals.curvature.asked import Curvature
 from flowprune.signals.curvature.memory import examples_within, working_space
 from flowprune.signals.fisher import Squares, squares_pass
-from flowprune.signals.footprint import footprint
+from flowprune.signals.footprint import Footprint, footprint
 from flowprune.signals.per_example import CHUNK, PerExample, Way
 
 
@@ -49,31 +49,28 @@ def gauss_newton_pass(
             return curvature.columns(outputs, batch)
         return (v / asked.samples**0.5 for v in curvature.samples(outputs, batch, asked.samples))
 
+    seen = per_shape(lambda counted: footprint(model, per_example, params, counted))
+
     def most(way: Way, counted: Counted) -> int:
-        return _examples(
-            way, model, per_example, params, counted, asked=asked, curvature=curvature, most=at_once(counted)
-        )
+        return _examples(way, params, seen(counted), asked=asked, curvature=curvature, most=at_once(counted))
 
     return squares_pass(model, per_example, batches, params, most=most, pulled=pulled)
 
 
 def _examples(
     way: Way,
-    model: nn.Module,
-    per_example: PerExample,
     params: Mapping[str, nn.Parameter],
-    counted: Counted,
+    seen: Footprint,
     *,
     asked: Curvature,
     curvature: OutputCurvature,
     most: int,
 ) -> int:
     """How many at a time fit into the memory."""
-    print_ = footprint(model, per_example, params, counted)
-    vectors = curvature.count(print_.outputs) if asked.kind == "ggn" else asked.samples
-    what = f"{print_.outputs[0].numel():,} outputs"
+    vectors = curvature.count(seen.outputs) if asked.kind == "ggn" else asked.samples
+    what = f"{seen.outputs[0].numel():,} outputs"
     if way.name == "hooked":
-        each, fixed = print_.for_vectors(vectors) + curvature.bytes(print_.outputs), working_space(params)
+        each, fixed = seen.for_vectors(vectors) + curvature.bytes(seen.outputs), working_space(params)
         return examples_within(asked, each, fixed, most=most, what=what)
-    each = 4 * print_.parameters + 3 * print_.graph + curvature.bytes(print_.outputs)
+    each = 4 * seen.parameters + 3 * seen.graph + curvature.bytes(seen.outputs)
     return examples_within(asked, each, 0, most=min(most, CHUNK), what=what)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from flowprune.objectives.output_curvature import random_signs
 from flowprune.signals.as_found import random_state
-from flowprune.signals.batches import Counted, part, shapes_of, split
+from flowprune.signals.batches import Counted, part, per_shape, split
 from flowprune.signals.curvature.asked import Curvature
 from flowprune.signals.curvature.memory import examples_within
 from flowprune.signals.fisher import Squares
-from flowprune.signals.footprint import footprint
+from flowprune.signals.footprint import graph_bytes
 from flowprune.signals.gradient import Loss, finite_losses
 from flowprune.signals.hessian import choose, reverse_over_forward, reverse_over_reverse, twice_differentiable
 from flowprune.signals.mean import Mean
@@ -52,15 +52,16 @@ def hutchinson_pass(
     mean = Mean()
     losses: list[Tensor] = []
     sizes: list[int] = []
-    way = most = shapes = None
+    way = None
+    graph = per_shape(lambda counted: graph_bytes(model, objective, counted))
+    fixed = 3 * sum(parameter.numel() * parameter.element_size() for parameter in params.values())
     with twice_differentiable():
         for counted in batches:
             if way is None:
                 way = _way(model, objective, params, counted)
-            if shapes != (shapes := shapes_of(counted)):
-                most = _examples(model, objective, params, counted, asked, at_once(counted))
+            most = _examples(graph(counted), fixed, counted, asked, at_once(counted))
             total = torch.zeros(())
-            for some in split(counted, most or 1):
+            for some in split(counted, most):
                 loss = torch.zeros(())
                 for _ in range(asked.samples):
                     signs = _signs(params, masks)
@@ -72,19 +73,10 @@ def hutchinson_pass(
     return Squares(dict(zip(params, mean.result(), strict=True)), finite_losses(losses), sizes)
 
 
-def _examples(
-    model: nn.Module,
-    objective: Loss,
-    params: Mapping[str, nn.Parameter],
-    counted: Counted,
-    asked: Curvature,
-    most: int | None,
-) -> int:
+def _examples(graph: int, fixed: int, counted: Counted, asked: Curvature, most: int | None) -> int:
     """How many at a time fit into the memory; all of a batch where the loss may not be split."""
-    seen = footprint(model, objective, params, counted)
     least = counted.size if most is None else 1
-    each, fixed = GRAPHS * seen.graph * least, 3 * seen.parameters
-    return least * examples_within(asked, each, fixed, most=most or 1, what="its second derivatives")
+    return least * examples_within(asked, GRAPHS * graph * least, fixed, most=most or 1, what="its second derivatives")
 
 
 def _way(model: nn.Module, objective: Loss, params: Mapping[str, nn.Parameter], counted: Counted) -> Any:
