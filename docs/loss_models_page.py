@@ -52,8 +52,8 @@ the gradient and the whole Hessian, within a tolerance of what is measured; at m
 says, and whether it does better than as many stages of a fixed pace:"""
 NOT_DONE = """The studies at the paper's own size, {runs} runs each with nine step penalties, were not run.
 They are made by `flowprune sweep --study NAME --set device=cuda`, with NAME one of {names}; a single run by
-`flowprune run --preset NAME`. {stored}The small studies have fewer step penalties, and VGG-11 no 140 stages; the
-pre-activation ResNet-18 has no small study."""
+`flowprune run --preset NAME`. {stored}The small studies have fewer step penalties, VGG-11 none with 140
+stages; the pre-activation ResNet-18 has no small study."""
 
 
 def page(

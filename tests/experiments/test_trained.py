@@ -372,7 +372,7 @@ def test_a_run_is_told_in_words_and_counted_in_epochs():
         ("laurent2020-vgg11", 300, [0.01, 1e-3, 1e-4, 1e-5, 1e-6], (9_747_136, 428_874), (1, 14, 140)),
         ("laurent2020-preact-resnet18", 200, [0.1, 0.01, 1e-3], (11_164_352, 491_231), (1, 14, 140)),
         ("laurent2020-mlp-small", 20, [0.01], (266_200, 3_069), (1, 14, 140)),
-        ("laurent2020-vgg11-small", 30, [0.02, 0.002], None, (1, 14)),
+        ("laurent2020-vgg11-small", 30, [0.02, 0.002], None, (1, 14, 140)),
     ],
 )
 def test_the_presets_have_the_papers_protocol(name, epochs, rates, kept, stages):
