@@ -74,7 +74,7 @@ def normal_(
     Example:
         >>> layer = nn.Linear(400, 300)
         >>> normal_(layer, 2.0, generator=torch.Generator().manual_seed(0))
-        >>> abs(float(layer.weight.detach().var()) * 400 - 4) < 0.05, float(layer.bias.abs().sum())
+        >>> abs(float(layer.weight.detach().var()) * 400 - 4) < 0.05, float(layer.bias.detach().abs().sum())
         (True, 0.0)
     """
     require_model("normal_", model)
