@@ -47,9 +47,10 @@ difference, with the interval of the difference. Where stages or λ are chosen, 
 other four. Images, widths and epochs are a fraction of the paper's: accuracies compare with each other and with no
 paper's, and "does not hold" is a statement about these settings.
 """
-ADAPTS = """`fp.schedules.adaptive` makes each stage the largest of which the signed change of the loss is predicted, by
-the gradient and the whole Hessian, within a tolerance of what is measured; at most 140 of them. How far that is what it
-says, and whether it does better than as many stages of a fixed pace:"""
+ADAPTS = """`fp.schedules.adaptive` makes each stage the largest that is found of which the signed change of the loss is
+predicted, by the gradient and the whole Hessian, within a tolerance of what is measured; at most 140 of them, and where
+the pace that this takes leaves no other choice, one that is not within it. How far that is what it says, and whether it
+does better than the most stages of a fixed pace, 1, 14 or 140, that are no more than it takes:"""
 NOT_DONE = """The studies at the paper's own size, {runs} runs each with nine step penalties, were not run.
 They are made by `flowprune sweep --study NAME --set device=cuda`, with NAME one of {names}; a single run by
 `flowprune run --preset NAME`. {stored}The small studies have fewer step penalties, VGG-11 none with 140

@@ -90,7 +90,10 @@ def test_list(kind):
             "field=value; got 'tolerance'. For example: --schedule-",
         ),
         (["prune", "--sparsity", "0.5", *OPTION, "tolerance=0.1,0.2"], "A schedule has one of each"),
-        (["prune", "--sparsity", "0.5", *OPTION, "tolerance=2"], "tolerance=) must be in (0, 1)"),
+        (
+            ["prune", "--sparsity", "0.5", *OPTION, "tolerance=2"],
+            "--schedule-option adaptive(tolerance=) must be in (0, 1)",
+        ),
         (["prune", "--sparsity", "0.5", *OPTION, "seed=2"], "--schedule-option must be of tolerance, order, trials"),
         (["prune", "--sparsity", "0.5", "--model", "vgg13"], "images of shape (1, 8, 8)"),
         (["score", "--out", "."], "That is a folder"),

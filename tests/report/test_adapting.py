@@ -66,6 +66,12 @@ def test_a_diagonal_and_a_whole_hessian_have_two_names():
     assert len(names) == 2
 
 
+def test_where_all_are_adaptive_they_are_said_to_be():
+    specs = [spec for spec in STUDIES[STUDY].specs if tolerance(spec.prune) == 0.1]
+    names = {str(p.config) for p in preservation(rows(cost=lambda cut: 1.0, specs=specs)).points}
+    assert names == {f"{m}, adaptive (at most 140 rounds)" for m in ("LM", "OBD", "QM")}
+
+
 def test_whether_all_stages_together_are_predicted_is_found():
     name = "adaptive stages tell what they cost"
     assert verdicts(name, rows(cost=lambda cut: 1.0)) == {"holds"}

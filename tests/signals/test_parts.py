@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +15,7 @@ from flowprune.models import build
 from flowprune.objectives import Objective, cross_entropy
 from flowprune.signals import Curvature, gather, hessian_product
 from flowprune.signals.batches import Counted
+from flowprune.signals.footprint import footprint, graph_bytes
 from flowprune.signals.parts import LEAST, LEAST_TWICE, ROOM, Parts
 
 
@@ -42,8 +46,8 @@ def test_examples_that_take_much_go_through_a_few_at_a_time():
     model, batch = build("resnet20", num_classes=10).eval(), batch_of(70, 3, 32, 32, classes=10)
     assert parts(model)(counted(batch)) == LEAST
     assert parts(model, twice=True)(counted(batch)) == LEAST_TWICE
-    small = counted(batch_of(70, 3, 8, 8, classes=10))
-    assert LEAST < parts(model)(small) < ROOM / (8 * 8 * 16 * 4)
+    small = counted(batch_of(70, 3, 4, 4, classes=10))
+    assert LEAST < parts(model)(small) < ROOM / (4 * 4 * 16 * 4)
 
 
 def test_what_is_recomputed_counts():
@@ -60,6 +64,76 @@ def test_what_is_recomputed_counts():
     plain = nn.Sequential(inner, nn.Linear(16, 3))
     batch = counted(batch_of(70, 3, 32, 32))
     assert parts(Recomputed(inner))(batch) <= 1.5 * parts(plain)(batch) <= 1.5 * LEAST
+
+
+def test_what_is_recomputed_counts_for_operations_as_for_modules():
+    class Attending(nn.Module):
+        def __init__(self, *, again):
+            super().__init__()
+            self.query, self.head, self.again = nn.Linear(4, 4), nn.Linear(4, 3), again
+
+        def attend(self, x):
+            h = self.query(x)
+            return (h @ h.mT).softmax(-1) @ h
+
+        def forward(self, x):
+            h = checkpoint(self.attend, x, use_reentrant=False) if self.again else self.attend(x)
+            return self.head(h.mean(1))
+
+    plain, again = (
+        graph_bytes(Attending(again=a), cross_entropy(), counted(batch_of(8, 50, 4))) for a in (False, True)
+    )
+    assert again >= plain >= 4 * 50 * 50
+
+
+def test_nothing_is_left_in_memory_of_finding_it_out():
+    """An operation that keeps its own result is in a circle with it, which nothing frees."""
+    alive = weakref.WeakSet()
+
+    class Noted(nn.Module):
+        def forward(self, x):
+            y = x.tanh()
+            alive.add(y)
+            return y
+
+    model = nn.Sequential(nn.Linear(20, 16), Noted(), nn.Linear(16, 3))
+    for _ in range(3):
+        graph_bytes(model, cross_entropy(), counted(batch_of(70, 20)))
+        footprint(model, cross_entropy(), dict(model.named_parameters()), counted(batch_of(70, 20)))
+    gc.collect()
+    assert not alive
+
+
+def test_a_small_view_does_not_hide_what_it_is_of():
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query, self.head = nn.Linear(4, 100), nn.Linear(100, 3)
+
+        def forward(self, x):
+            return self.head((self.query(x) * 2).sin().exp()[:, 0])
+
+    assert graph_bytes(First(), cross_entropy(), counted(batch_of(8, 50, 4))) >= 3 * 4 * 50 * 100
+
+
+def test_a_child_without_a_truth_value_is_a_child():
+    class Odd(nn.Linear):
+        def __bool__(self):
+            raise TypeError("neither")
+
+    model = nn.Sequential(Odd(20, 3))
+    assert parts(model)(counted(batch_of(1000, 20))) > 1000
+
+
+def test_columns_that_are_pulled_back_count():
+    """Ten of them take ten times the memory of one."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(100, 200), nn.Tanh(), nn.Linear(200, 200), nn.Tanh(), nn.Linear(200, 10)).eval()
+    seen = []
+    model[0].register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    gather(model, cross_entropy(), [batch_of(2000, 100, classes=10)], "curvature")
+    each = footprint(model, cross_entropy(), dict(model.named_parameters()), counted(batch_of(70, 100))).for_vectors(9)
+    assert LEAST <= max(seen) <= ROOM / each
 
 
 def test_what_was_asked_for_is_done():

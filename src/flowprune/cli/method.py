@@ -9,7 +9,7 @@ import typer
 
 from flowprune.cli.headings import UNITS
 from flowprune.cli.options import UNIT
-from flowprune.core.errors import invalid
+from flowprune.core.errors import invalid, renamed
 
 if TYPE_CHECKING:
     from flowprune.cli.subject import Subject
@@ -102,13 +102,13 @@ def schedule_of(
 
     example, many = "tolerance=0.2", "A schedule has one of each."
     own = assignments("--schedule-option", options or (), example=example, many=many)
-    if recipe is None:
-        most = rounds or (schedules.MAX_STAGES if name == "adaptive" else 1)
-        return schedules.build(name or "exponential", rounds=most, sparsity=sparsity, options=own)
-    if name is None and rounds is None and not own:
+    if recipe is not None and name is None and rounds is None and not own:
         return None
-    known = RECIPES[recipe]
-    return schedules.build(name or known.schedule, rounds=known.rounds if rounds is None else rounds, options=own)
+    plain, few = ("exponential", 1) if recipe is None else (RECIPES[recipe].schedule, RECIPES[recipe].rounds)
+    most = rounds or (schedules.MAX_STAGES if name == "adaptive" else few)
+    with renamed({"adaptive(": "--schedule-option adaptive(", "adaptive(max_stages=)": "--rounds"}):
+        told = None if recipe is not None else sparsity
+        return schedules.build(name or plain, rounds=most, sparsity=told, options=own)
 
 
 def method(

@@ -23,7 +23,6 @@ OF_ARGUMENT: Final = {
     "model_factory": "model",
     "ablations": "ablate",
     "options": "schedule_option",
-    "max_stages": "rounds",
 }
 """Arguments by another name than their option; ``--schedule`` itself is a word that is looked up before."""
 

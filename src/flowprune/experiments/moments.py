@@ -47,7 +47,7 @@ def scheduled(where: str, cut: PruneSpec) -> Schedule:
     """The schedule of a network's cuts; of iterations where they come before training.
 
     Raises:
-        ValueError: it cannot have that many rounds, or has no such options.
+        ValueError: it cannot have that many rounds, has no such options, or sizes stages by another loss.
 
     Example:
         >>> from flowprune.experiments.settings import PruneSpec
@@ -59,20 +59,28 @@ def scheduled(where: str, cut: PruneSpec) -> Schedule:
     first = cut.at == "init"
     rounds, sparsity = (cut.iterations or 1, None) if first else (cut.rounds, cut.sparsity)
     if first and rounds == 1:
-        if cut.schedule_options or cut.schedule == "adaptive":
-            rule, got = "above 1 with a schedule that sizes its stages", cut.iterations
+        if cut.schedule == "adaptive":
+            rule, todo = "above 1 with a schedule that sizes its stages", "Set the most that there may be, such as 140."
+            raise invalid(f"{where}(prune.iterations)", rule, cut.iterations, todo)
+        if cut.schedule_options:
             raise invalid(
-                f"{where}(prune.iterations)", rule, got, "Set the most stages that there may be, such as 140."
+                f"{where}(prune.schedule_options)", f"left out: {cut.schedule} has none", cut.schedule_options
             )
         return one_shot()
+    field = "iterations" if first else "rounds"
     shape = cut.schedule if cut.recipe is None else RECIPES[cut.recipe].schedule
     names = {
         f"{shape}(": f"{where}(prune.schedule_options): {shape}(",
-        f"{shape}(max_stages=)": f"{where}(prune.{'iterations' if first else 'rounds'})",
+        f"{shape}(max_stages=)": f"{where}(prune.{field})",
+        f"schedules.build({shape!r}, rounds=)": f"{where}(prune.{field})",
         f"schedules.build({shape!r}, options=)": f"{where}(prune.schedule_options)",
     }
     with renamed(names):
-        return build(shape, rounds=rounds, sparsity=sparsity, options=cut.schedule_options)
+        found = build(shape, rounds=rounds, sparsity=sparsity, options=cut.schedule_options)
+    if found.adapt is not None and cut.measure in MEASURES and MEASURES[cut.measure].objective is not None:
+        rule = "a measure of the loss itself with a schedule that sizes its stages by what they cost of it"
+        raise invalid(f"{where}(prune.measure)", rule, cut.measure, "Set prune.schedule='exponential'.")
+    return found
 
 
 def _require_used(where: str, cut: PruneSpec, recipe: Recipe) -> None:

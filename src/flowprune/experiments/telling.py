@@ -38,7 +38,7 @@ def settings(specs: Sequence[Spec]) -> list[dict[str, object]]:
     Peers have the model and the data set in common and, where it is about how they prune, the sparsity and the kind of
     units. ``name`` and what is recorded, which change no number, are told only of runs that differ in nothing else; how
     a run is computed (:data:`~flowprune.experiments.spec.HOW`) only where peers answer one question twice; a scoring
-    temperature only where a measure has several, or another than the published one.
+    temperature only where a measure has several, or another than the published one; a schedule that is adaptive always.
 
     Example:
         >>> from flowprune.experiments.spec import override, parse
@@ -54,7 +54,7 @@ def settings(specs: Sequence[Spec]) -> list[dict[str, object]]:
     twice, warm = _asked_twice(specs), _scored_apart(specs)
     told = [
         [p for p in alike[_where(spec)] if not p.startswith("prune.") and (_where(spec) in twice or not _how(p))]
-        + [p for p in cut[_kind(spec)] if p.startswith("prune.")]
+        + [p for p in _sized(spec, cut[_kind(spec)]) if p.startswith("prune.")]
         for spec in specs
     ]
     return [
@@ -113,6 +113,12 @@ def _asked_twice(specs: Sequence[Spec]) -> set[tuple[object, ...]]:
     """Models and data sets of which one question is answered by more than one run."""
     counts = Counter((_where(spec), spec.question) for spec in specs)
     return {where for (where, _), count in counts.items() if count > 1}
+
+
+def _sized(spec: Spec, paths: Sequence[str]) -> Sequence[str]:
+    """With the schedule where it is adaptive: rounds are then the most that there may be."""
+    adaptive = spec.prune is not None and spec.prune.schedule == "adaptive"
+    return ["prune.schedule", *paths] if adaptive and "prune.schedule" not in paths else paths
 
 
 def _scored(spec: Spec) -> tuple[object, ...]:

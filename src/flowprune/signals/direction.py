@@ -71,6 +71,8 @@ def hessian_product(
     run = in_precision(require_model(WHERE, model), objective)
     require_micro_batch(WHERE, micro_batch)
     params = {name: parameter for name, parameter in run.named_parameters() if parameter.requires_grad}
+    if not params:
+        raise invalid(f"{WHERE}(model=)", "a model with trainable parameters", "none", "Call requires_grad_() on some.")
     v = _along(direction, params, dict(run.named_parameters()))
     masks = masks_on(dict(run.named_parameters()))
     request = Request(run, objective, params, frozenset(), mode, micro_batch, masks=masks)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from flowprune.signals.batches import Counted, part
 from flowprune.signals.per_example import Called
@@ -19,7 +20,7 @@ class Footprint:
     """Of one example, in bytes.
 
     Attributes:
-        graph: What autograd keeps of its forward for the backward pass, parameters apart.
+        graph: What autograd keeps of its forward for the backward pass, parameters apart; see :func:`graph_bytes`.
         layers: Outputs of the layers that own the parameters.
         largest: The largest of these.
         outputs: The model's outputs.
@@ -54,69 +55,85 @@ def footprint(
         (8, 40)
     """
     called = Called(model)
-    with watching(model, {name.rpartition(".")[0] for name in params}) as seen:
-        loss(called, part(batch, 0, 1))
+    sizes: list[int] = []
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel() * output.element_size())
+
+    owners = {name.rpartition(".")[0] for name in params}
+    handles = [model.get_submodule(path).register_forward_hook(note) for path in owners]
+    try:
+        graph = _graph(model, lambda: loss(called, part(batch, 0, 1)))
+    finally:
+        for handle in handles:
+            handle.remove()
     return Footprint(
-        graph=seen.graph,
-        layers=sum(seen.outputs),
-        largest=max(seen.outputs, default=0),
+        graph=graph,
+        layers=sum(sizes),
+        largest=max(sizes, default=0),
         outputs=called.outputs.detach(),
         parameters=sum(parameter.numel() * parameter.element_size() for parameter in params.values()),
     )
 
 
 def graph_bytes(model: nn.Module, loss: Callable[[Callable[..., Any], Any], Tensor], batch: Counted) -> int:
-    """What autograd keeps of an example's forward, in bytes; as much as its modules return where it is recomputed.
+    """What autograd keeps of an example's forward, in bytes; all that is computed, where that is more.
+
+    What is computed anew in the backward pass (``torch.utils.checkpoint``) is not kept, but is there all the same when
+    it is needed.
 
     Example:
         >>> graph_bytes(nn.Sequential(nn.Linear(4, 2), nn.Tanh()), lambda forward, x: forward(x).mean(), \
                         Counted(0, torch.ones(3, 4), 3))
         24
     """
-    leaves = {path for path, module in model.named_modules() if not any(module.children())}
-    with watching(model, leaves) as seen:
-        value = loss(model, part(batch, 0, 2))
-    del value  # until here, so that no two of the tensors lie in one place
-    return max(seen.graph, sum(seen.outputs)) // min(2, batch.size)
+    return _graph(model, lambda: loss(model, part(batch, 0, 2))) // min(2, batch.size)
 
 
-@dataclass
-class Watched:
-    """What was seen of forwards, in bytes.
-
-    Attributes:
-        kept: By address, what autograd keeps for the backward pass, parameters apart.
-        outputs: Of each call of a module that is watched.
-    """
-
-    kept: dict[int, int] = field(default_factory=dict[int, int])
-    outputs: list[int] = field(default_factory=list[int])
-
-    @property
-    def graph(self) -> int:
-        """All that is kept."""
-        return sum(self.kept.values())
-
-
-@contextmanager
-def watching(model: nn.Module, paths: Iterable[str]) -> Generator[Watched]:
-    """Within the block, what forwards of these modules return, and what autograd keeps of all."""
+def _graph(model: nn.Module, run: Callable[[], Tensor]) -> int:
+    """Bytes of what a run keeps, parameters apart, or of all that it computes, whichever is more."""
     own = {parameter.data_ptr() for parameter in model.parameters()}
-    seen = Watched()
+    kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         if tensor.device.type != "meta" and tensor.data_ptr() not in own:
-            seen.kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-        return tensor
+            kept[tensor.data_ptr()] = max(kept.get(tensor.data_ptr(), 0), _bytes(tensor))
+        # Itself would close a circle, through the operation that keeps its own result, which nothing frees.
+        return tensor.detach()
 
-    def note(module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            seen.outputs.append(output.numel() * output.element_size())
+    with Computed() as computed, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        value = run()
+    del value  # until here, so that no two of what is kept lie in one place
+    return max(sum(kept.values()), computed.bytes)
 
-    handles = [model.get_submodule(path).register_forward_hook(note) for path in paths]
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+
+class Computed(TorchDispatchMode):
+    """Within it, how many bytes operations return that are no views of what they were given.
+
+    Example:
+        >>> with Computed() as computed:
+        ...     _ = torch.ones(4).view(2, 2) + 1
+        >>> computed.bytes
+        32
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation."""
+        given = {tensor.untyped_storage().data_ptr() for tensor in _tensors((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        new = (tensor for tensor in _tensors(result) if tensor.untyped_storage().data_ptr() not in given)
+        self.bytes += sum(map(_bytes, new))
+        return result
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

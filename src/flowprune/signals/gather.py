@@ -80,8 +80,8 @@ def gather(  # noqa: PLR0913, the public contract
         mode: ``"eval"``, or ``"train"`` for batch statistics and dropout.
         micro_batch: Most examples at a time where memory would grow with them (H g, Fisher, curvature). Used in eval
             mode and with objectives that know the loss of each example; others see whole batches. None: 64, or 32 for
-            H g on a CPU; there more where examples take little, up to 8 MiB of what a forward keeps of them, but for
-            curvatures that draw.
+            H g on a CPU; there more where examples take little, up to 8 MiB of what is kept of them, but for curvatures
+            that draw.
         seed: Of the random numbers that the model (dropout in train mode) and the objective draw; by default they
             come from the global generator as it stands.
         copies: False: what is returned may share memory with the model, the batches and itself, for one who only

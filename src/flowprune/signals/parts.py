@@ -21,6 +21,16 @@ ROOM = 2**23
 """Bytes of graphs up to which more at a time are faster on a CPU, since each part reads all the parameters again."""
 
 
+def within_room(each: int, least: int = LEAST) -> int:
+    """As many examples as take :data:`ROOM`, and no fewer than ``least``.
+
+    Example:
+        >>> within_room(2**20), within_room(2**10)
+        (64, 8192)
+    """
+    return max(least, ROOM // max(each, 1))
+
+
 class Parts:
     """Most examples of a batch to be differentiated at a time.
 
@@ -74,7 +84,7 @@ class Parts:
             return self._least
         finally:
             restore()
-        return max(self._least, ROOM // max(each, 1))
+        return within_room(each, self._least)
 
 
 def require_micro_batch(where: str, micro_batch: object) -> None:

@@ -66,9 +66,9 @@ class Request:
         """
         return {n: live(d, self.masks[n]) if n in self.masks else d for n, d in derivatives.items()}
 
-    def once(self, *, alike: bool = False) -> Parts:
+    def once(self) -> Parts:
         """How many examples of a batch at a time, where they do not meet in the model; see :class:`Parts`."""
-        return Parts(self.micro_batch, self.model, self.objective, self.params, alike=alike)
+        return Parts(self.micro_batch, self.model, self.objective, self.params)
 
     def twice(self, *, alike: bool = False) -> Callable[[Counted], int | None]:
         """The same where a Hessian is wanted; None where the batch stays whole.
@@ -196,7 +196,7 @@ def _curvature(request: Request, batches: Iterable[Counted], rewind: Restore) ->
             batches,
             request.params,
             asked,
-            at_once=request.once(alike=asked.kind != "ggn"),
+            micro_batch=request.micro_batch,
         )
     return {"curvature": request.live(found.mean), "curvature_kind": asked.kind, **_told(found)}
 

@@ -70,8 +70,8 @@ def _told(point: Point) -> str:
 ADAPTING = (
     Claim(
         "adaptive stages tell what they cost",
-        "Each stage is the largest of which the prediction is within a tolerance of what is measured. Here: all of them"
-        " together.",
+        "Each stage is the largest that is found of which the prediction is within a tolerance of what is measured, as"
+        " far as the pace allows. Here: all of them together.",
         "the tolerance − the size of the relative error of what was predicted of all stages together",
         "",
         predicted,
