@@ -35,6 +35,8 @@ BENCHMARKS = ROOT / "benchmarks" / "results"
 RESNET = {"model": "resnet56", "batch": 64, "keep_memory": False, "device": "cpu"}
 VGG = {**RESNET, "model": "vgg13"}
 VGG11 = {"model": "vgg11_plain", "batch": 100}
+ONE_BATCH = {"model": "resnet56", "batch": 64}
+PERCEPTRON = {"model": "mlp 784-300-100", "batch": 500}
 STEP = {"batch": 128, "width": 1.0, "device": "cpu"}
 RATIO = ("ratio", "{:.2f}x")
 NETWORKS = {"resnet56": "ResNet-56", "vgg13": "VGG-13", "mobilenet_v1": "MobileNet-V1"}
@@ -58,6 +60,12 @@ COSTS = [
      RATIO, None),
     ("one random label for each example in its place, VGG-11", "curvature", "fisher_mc", VGG11, RATIO, None),
     ("one random probe of the Hessian in its place, VGG-11", "curvature", "hutchinson", VGG11, RATIO, None),
+    ("exact Gauss-Newton diagonal, ResNet-56", "curvature", "ggn", ONE_BATCH, RATIO, None),
+    ("11 backward passes, ResNet-56", "curvature", "C + 1 backward passes", ONE_BATCH, RATIO, None),
+    ("per-example Fisher of one batch, the way to it tried out first, ResNet-56", "curvature", "empirical", ONE_BATCH,
+     RATIO, 1.3),
+    ("H·g of a perceptron, 500 examples together", "parts", "hessian_gradient", PERCEPTRON, RATIO, None),
+    ("the same, 32 at a time", "parts", "hessian_gradient, 32 at a time", PERCEPTRON, RATIO, None),
     ("per-example Fisher, VGG-11", "curvature", "empirical", VGG11, RATIO, None),
     ("the same by BackPACK, VGG-11", "curvature", "BackPACK SumGradSquared", VGG11, RATIO, None),
     ("the same by a loop over examples, VGG-11", "curvature", "empirical, loop over examples", VGG11, RATIO, None),
