@@ -63,9 +63,8 @@ def scheduled(where: str, cut: PruneSpec) -> Schedule:
             rule, todo = "above 1 with a schedule that sizes its stages", "Set the most that there may be, such as 140."
             raise invalid(f"{where}(prune.iterations)", rule, cut.iterations, todo)
         if cut.schedule_options:
-            raise invalid(
-                f"{where}(prune.schedule_options)", f"left out: {cut.schedule} has none", cut.schedule_options
-            )
+            rule, todo = f"left out: {cut.schedule} has none", "Set prune.schedule='adaptive', which has some."
+            raise invalid(f"{where}(prune.schedule_options)", rule, dict(cut.schedule_options), todo)
         return one_shot()
     field = "iterations" if first else "rounds"
     shape = cut.schedule if cut.recipe is None else RECIPES[cut.recipe].schedule
@@ -142,8 +141,8 @@ def require_curved(where: str, cut: PruneSpec) -> None:
         ValueError: naming the field.
     """
     adapt = None if cut.recipe is not None else scheduled(where, cut).adapt
-    told = adapt is not None and adapt.order == 2 and not adapt.full
-    if cut.measure in MEASURES and "curvature" not in MEASURES[cut.measure].needs and not told:
+    sized_by_it = adapt is not None and adapt.diagonal
+    if cut.measure in MEASURES and "curvature" not in MEASURES[cut.measure].needs and not sized_by_it:
         _require_unasked(where, cut, ("curvature",), f"prune.measure={cut.measure!r}, which reads none")
 
 

@@ -114,8 +114,7 @@ class AdaptiveAim:
     @property
     def needs(self) -> tuple[str, ...]:
         """Signals of the Taylor model."""
-        diagonal = self._adapt.order == 2 and not self._adapt.full
-        return ("gradient", "curvature") if diagonal else ("gradient",)
+        return ("gradient", "curvature") if self._adapt.diagonal else ("gradient",)
 
     def require(self, measure: Measure, objective: Any, *, revives: bool) -> None:
         """Raise where stages cannot be measured.

@@ -52,6 +52,16 @@ class Adapt:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 1:
             raise invalid("adaptive(trials=)", "a whole number >= 1", self.trials)
 
+    @property
+    def diagonal(self) -> bool:
+        """Whether the Taylor model has a diagonal in place of the Hessian.
+
+        Example:
+            >>> adaptive(140).adapt.diagonal, adaptive(140, full=True).adapt.diagonal
+            (True, False)
+        """
+        return self.order == 2 and not self.full
+
     def fits(self, predicted: float, measured: float, loss: float) -> bool:
         """Whether a stage is within the tolerance.
 

@@ -59,7 +59,7 @@ def footprint(
 
     def note(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor):
-            sizes.append(output.numel() * output.element_size())
+            sizes.append(bytes_of(output))
 
     owners = {name.rpartition(".")[0] for name in params}
     handles = [model.get_submodule(path).register_forward_hook(note) for path in owners]
@@ -73,7 +73,7 @@ def footprint(
         layers=sum(sizes),
         largest=max(sizes, default=0),
         outputs=called.outputs.detach(),
-        parameters=sum(parameter.numel() * parameter.element_size() for parameter in params.values()),
+        parameters=sum(map(bytes_of, params.values())),
     )
 
 
@@ -98,7 +98,7 @@ def _graph(model: nn.Module, run: Callable[[], Tensor]) -> int:
 
     def keep(tensor: Tensor) -> Tensor:
         if tensor.device.type != "meta" and tensor.data_ptr() not in own:
-            kept[tensor.data_ptr()] = max(kept.get(tensor.data_ptr(), 0), _bytes(tensor))
+            kept[tensor.data_ptr()] = max(kept.get(tensor.data_ptr(), 0), bytes_of(tensor))
         # Itself would close a circle, through the operation that keeps its own result, which nothing frees.
         return tensor.detach()
 
@@ -127,7 +127,7 @@ class Computed(TorchDispatchMode):
         given = {tensor.untyped_storage().data_ptr() for tensor in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
         new = (tensor for tensor in _tensors(result) if tensor.untyped_storage().data_ptr() not in given)
-        self.bytes += sum(map(_bytes, new))
+        self.bytes += sum(map(bytes_of, new))
         return result
 
 
@@ -135,5 +135,11 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def _bytes(tensor: Tensor) -> int:
+def bytes_of(tensor: Tensor) -> int:
+    """What its elements take.
+
+    Example:
+        >>> bytes_of(torch.ones(3))
+        12
+    """
     return tensor.numel() * tensor.element_size()

@@ -21,6 +21,16 @@ ROOM = 2**23
 """Bytes of graphs up to which more at a time are faster on a CPU, since each part reads all the parameters again."""
 
 
+def on_cpu(params: Mapping[str, nn.Parameter]) -> bool:
+    """Whether all of them are.
+
+    Example:
+        >>> on_cpu(dict(nn.Linear(2, 1).named_parameters()))
+        True
+    """
+    return all(parameter.device.type == "cpu" for parameter in params.values())
+
+
 def within_room(each: int, least: int = LEAST) -> int:
     """As many examples as take :data:`ROOM`, and no fewer than ``least``.
 
@@ -63,10 +73,10 @@ class Parts:
         twice: bool = False,
         alike: bool = False,
     ) -> None:
-        on_cpu = next(iter(params.values())).device.type == "cpu"
+        here = on_cpu(params)
         self._asked, self._model, self._loss = micro_batch, model, loss
-        self._least = LEAST_TWICE if twice and on_cpu else LEAST
-        self._fixed = alike or not on_cpu
+        self._least = LEAST_TWICE if twice and here else LEAST
+        self._fixed = alike or not here
         self._within = per_shape(self._found)
 
     def __call__(self, counted: Counted) -> int:

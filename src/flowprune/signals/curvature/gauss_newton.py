@@ -13,7 +13,7 @@ from flowprune.signals.curvature.asked import Curvature
 from flowprune.signals.curvature.memory import examples_within, working_space
 from flowprune.signals.fisher import Squares, squares_pass
 from flowprune.signals.footprint import Footprint, footprint
-from flowprune.signals.parts import LEAST, within_room
+from flowprune.signals.parts import LEAST, on_cpu, within_room
 from flowprune.signals.per_example import CHUNK, PerExample, Way
 
 
@@ -74,7 +74,7 @@ def _examples(
     if way.name == "hooked":
         each, fixed = seen.for_vectors(vectors) + curvature.bytes(seen.outputs), working_space(params)
         # What draws does so for each part: in the same parts whatever an example takes.
-        together = asked.kind == "ggn" and all(parameter.device.type == "cpu" for parameter in params.values())
+        together = asked.kind == "ggn" and on_cpu(params)
         most = micro_batch or (within_room(each) if together else LEAST)
         return examples_within(asked, each, fixed, most=most, what=what)
     each = 4 * seen.parameters + 3 * seen.graph + curvature.bytes(seen.outputs)

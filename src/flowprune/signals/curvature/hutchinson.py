@@ -15,7 +15,7 @@ from flowprune.signals.batches import Counted, part, per_shape, split
 from flowprune.signals.curvature.asked import Curvature
 from flowprune.signals.curvature.memory import examples_within
 from flowprune.signals.fisher import Squares
-from flowprune.signals.footprint import graph_bytes
+from flowprune.signals.footprint import bytes_of, graph_bytes
 from flowprune.signals.gradient import Loss, finite_losses
 from flowprune.signals.hessian import choose, reverse_over_forward, reverse_over_reverse, twice_differentiable
 from flowprune.signals.mean import Mean
@@ -54,7 +54,7 @@ def hutchinson_pass(
     sizes: list[int] = []
     way = None
     graph = per_shape(lambda counted: graph_bytes(model, objective, counted))
-    fixed = 3 * sum(parameter.numel() * parameter.element_size() for parameter in params.values())
+    fixed = 3 * sum(map(bytes_of, params.values()))
     with twice_differentiable():
         for counted in batches:
             if way is None:

@@ -8,6 +8,8 @@ from torch import nn
 
 from flowprune.core.errors import invalid
 from flowprune.signals.curvature.asked import Curvature, in_words
+from flowprune.signals.footprint import bytes_of
+from flowprune.signals.parts import on_cpu
 from flowprune.signals.per_example.convolved import UNFOLDED_BYTES
 from flowprune.signals.per_example.outer import GROUP_BYTES
 
@@ -43,6 +45,5 @@ def examples_within(asked: Curvature, each: int, fixed: int, *, most: int, what:
 
 def working_space(params: Mapping[str, nn.Parameter]) -> int:
     """Bytes that the squares of one layer take, beside the sums: patches of inputs, and twice the largest weight."""
-    largest = max(parameter.numel() * parameter.element_size() for parameter in params.values())
-    on_cpu = all(parameter.device.type == "cpu" for parameter in params.values())
-    return UNFOLDED_BYTES + 2 * largest + (0 if on_cpu else 2 * GROUP_BYTES)
+    largest = max(map(bytes_of, params.values()))
+    return UNFOLDED_BYTES + 2 * largest + (0 if on_cpu(params) else 2 * GROUP_BYTES)
